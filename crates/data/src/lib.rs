@@ -1,0 +1,1 @@
+//! A database per service: transactions with group commit, migrations, outbox, inbox, timers.

@@ -1,0 +1,1 @@
+//! Renders the manifests of a system.

@@ -1,0 +1,1 @@
+//! Registry, load balancing and the client for calls between services.

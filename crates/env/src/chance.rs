@@ -1,0 +1,56 @@
+//! Random numbers and ids.
+
+use std::convert::Infallible;
+
+use rand::{Rng, TryCryptoRng, TryRng};
+use uuid::Uuid;
+
+use crate::{clock, world};
+
+/// The generator of this run: the operating system's, or the simulation's own.
+///
+/// It implements the traits of the `rand` crate, so `env::random().random_range(0..10)` works where
+/// `rand::RngExt` is in scope.
+pub fn random() -> Random {
+    Random(())
+}
+
+/// A new UUIDv7 (RFC 9562, section 5.7): sorts by the millisecond in which it was made.
+pub fn id() -> Uuid {
+    let mut chance = [0; 10];
+    random().fill_bytes(&mut chance);
+    let millis = u64::try_from(clock::now().as_millisecond()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
+}
+
+/// See [`random`].
+#[derive(Debug, Clone, Copy)]
+pub struct Random(());
+
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        match world::current() {
+            Some(world) => world.fill_random(bytes),
+            None => rand::rng().fill_bytes(bytes),
+        }
+        Ok(())
+    }
+}
+
+/// Outside a simulation the thread generator of `rand` answers, a CSPRNG reseeded from the system.
+impl TryCryptoRng for Random {}

@@ -1,0 +1,1 @@
+//! CloudEvents, the bus and its backends, the outbox relay, consumers and dead letters.

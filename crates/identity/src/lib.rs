@@ -1,0 +1,1 @@
+//! Service tokens: who calls, and what the caller may do.

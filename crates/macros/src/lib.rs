@@ -1,0 +1,1 @@
+//! Derives for the messages of a system: `Event` and `Command`.

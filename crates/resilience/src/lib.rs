@@ -1,0 +1,1 @@
+//! Tower layers that keep a failing dependency from taking its callers with it.

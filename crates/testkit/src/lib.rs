@@ -1,0 +1,1 @@
+//! TestEnvironment and the deterministic simulation.

@@ -1,0 +1,1 @@
+//! Orders, their saga and their history.
