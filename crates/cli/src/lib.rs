@@ -1,1 +1,124 @@
 //! The verbs of a system's binary.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use outrigger::System;
+//!
+//! fn main() -> ExitCode {
+//!     outrigger_cli::main(System::new("shop"))
+//! }
+//! ```
+//!
+//! One file a verb: [`up`], [`serve`], [`check`], [`audit`], [`deploy`], [`simulate`]. Data goes to standard
+//! output, everything else to standard error; with `--output json` standard output holds JSON only.
+
+mod audit;
+mod check;
+mod deploy;
+mod error;
+mod serve;
+mod signals;
+#[cfg(feature = "simulation")]
+mod simulate;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use outrigger::{System, rejection::chain};
+
+use crate::error::Error;
+
+#[derive(Parser)]
+#[command(version, about = "Runs the system: all of it (up), a part of it, or a simulation of it")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(clap::Args, Clone)]
+struct Global {
+    /// What standard output holds.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    output: Output,
+
+    /// The file of settings; it need not exist.
+    #[arg(long, global = true, value_name = "FILE", default_value = "outrigger.toml")]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Text for people.
+    Human,
+    /// JSON for programs.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Up(up::Up),
+    Serve(serve::Serve),
+    Check(check::Check),
+    Audit(audit::Audit),
+    Deploy(deploy::Deploy),
+    #[cfg(feature = "simulation")]
+    Simulate(simulate::Simulate),
+}
+
+/// Runs the verb of the command line on `system`; without one, `up`.
+pub fn main(system: System) -> ExitCode {
+    let arguments = match parse(&system) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match run(system, arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(system: &System) -> Result<Arguments, clap::Error> {
+    let name = system.name().to_owned();
+    let command = Arguments::command().name(name.clone()).bin_name(name);
+    Arguments::from_arg_matches(&command.get_matches())
+}
+
+fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode, Error> {
+    match verb.unwrap_or_else(|| Verb::Up(up::Up::default())) {
+        Verb::Up(up) => runtime()?.block_on(up.run(system, &global)),
+        Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
+        Verb::Check(check) => Ok(check.run(&system, &global)),
+        Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
+        Verb::Deploy(deploy) => deploy.run(&system),
+        #[cfg(feature = "simulation")]
+        Verb::Simulate(simulate) => simulate.run(system, &global),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)
+}
+
+#[expect(clippy::print_stderr, reason = "the verbs speak to a terminal")]
+fn complain(error: &Error) {
+    eprintln!("error: {}", chain(error));
+}
+
+/// Prints a line of data.
+#[expect(clippy::print_stdout, reason = "the verbs speak to a terminal")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+/// Prints a line of progress.
+#[expect(clippy::print_stderr, reason = "the verbs speak to a terminal")]
+fn note(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}

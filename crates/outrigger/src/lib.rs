@@ -1,1 +1,83 @@
 //! Describe a system of services once, as a value, and run it in any of four ways.
+//!
+//! A [`System`] is what it says: its [`Service`]s, its gateway, what must always be true of it. Nothing in
+//! it knows whether it runs in one process, as a process per service, in a cluster or in a simulation; that
+//! is decided by the [`Platform`] it is started on.
+//!
+//! ```
+//! use outrigger::prelude::*;
+//!
+//! async fn hello(State(ctx): State<Context>) -> String {
+//!     format!("{} at your service", ctx.service())
+//! }
+//!
+//! let system = System::new("greetings").service(
+//!     Service::new("hello-service")
+//!         .boundary(Boundary::of("greetings").apis(["/hello"]))
+//!         .routes(Router::new().route("/hello", get(hello))),
+//! );
+//! assert!(system.violations().is_empty());
+//! ```
+//!
+//! Start reading at [`system`], then [`service`] (the description), [`lifecycle`] (how one service lives).
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`system`], [`service`], [`boundary`] | the description, and the rules it must keep |
+//! | [`context`] | what every handler gets |
+//! | [`settings`] | typed configuration |
+//! | [`platform`] | what the services of a running system share |
+//! | [`lifecycle`] | start, readiness, registration, graceful stop |
+//! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
+//! | [`client`] | a user of the system, at its gateway |
+//! | [`invariant`] | what must be true of a system's data, and looking at it |
+
+pub mod boundary;
+pub mod client;
+pub mod context;
+pub mod endpoints;
+mod error;
+pub mod extract;
+pub mod invariant;
+pub mod lifecycle;
+pub mod platform;
+pub mod rejection;
+pub mod server;
+pub mod service;
+pub mod settings;
+pub mod system;
+
+pub use boundary::{Boundary, Violation};
+pub use client::GatewayClient;
+pub use context::Context;
+pub use error::{Error, Result};
+pub use invariant::{Inspection, Invariant};
+pub use lifecycle::{Running, RunningGateway, RunningService};
+pub use platform::Platform;
+pub use rejection::Rejection;
+pub use service::Service;
+pub use settings::Settings;
+pub use system::System;
+
+pub use {data, discovery, env, events, eventsourcing, gateway, identity, saga, telemetry};
+
+/// What the code of a service needs, in one import.
+pub mod prelude {
+    pub use axum::{
+        Router,
+        extract::{Path, State},
+        http::{HeaderMap, StatusCode},
+        response::{IntoResponse, Response},
+        routing::{delete, get, patch, post, put},
+    };
+    pub use data::{Database, Migration, Row, Transaction, Value, params};
+    pub use env::{BoxError, Problem, RequestContext, Timestamp};
+    pub use events::{CloudEvent, Event, Publish};
+    pub use eventsourcing::{Aggregate, Append, Expected};
+    pub use saga::{Command, Failure, Input, Outcome, Saga, command};
+
+    pub use crate::{
+        Boundary, Context, Inspection, Rejection, Service, System,
+        extract::{Json, Query},
+    };
+}

@@ -1,0 +1,39 @@
+//! Why a verb could not do its work.
+
+use std::path::PathBuf;
+
+/// An error that ends a verb.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The async runtime did not start.
+    #[error("cannot start; is the system out of threads?")]
+    Runtime(#[source] std::io::Error),
+    /// A setting is wrong.
+    #[error("the settings cannot be used")]
+    Settings(#[from] outrigger::env::config::Error),
+    /// Logging did not start.
+    #[error("logging cannot start")]
+    Logging(#[from] outrigger::telemetry::Error),
+    /// The system did not start, or could not do what was asked.
+    #[error(transparent)]
+    System(#[from] outrigger::Error),
+    /// A data folder cannot be looked into.
+    #[error("cannot look into the data folder {}", path.display())]
+    Inspect {
+        /// The folder.
+        path: PathBuf,
+        /// What the database says.
+        #[source]
+        source: outrigger::data::Error,
+    },
+    /// A check could not be carried out.
+    #[error("cannot look: {0}")]
+    Look(String),
+    /// Manifests could not be rendered.
+    #[error("cannot render the manifests")]
+    Deploy(#[from] ::deploy::Error),
+    /// The simulation could not be run.
+    #[cfg(feature = "simulation")]
+    #[error("cannot simulate")]
+    Simulation(#[from] testkit::simulation::Error),
+}

@@ -1,0 +1,52 @@
+//! `serve`: one service of the system, as a process of its own.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use outrigger::{Platform, Settings, System};
+use serde_json::json;
+
+use crate::{Error, Global, Output, note, say, signals};
+
+/// Run one service as a process of its own
+///
+/// It finds the services that it calls under `[peers]` in the settings. Its events stay on its own embedded
+/// bus until a shared one is configured.
+#[derive(Args)]
+#[command(after_help = "Example:\n  shop serve user-service --listen 127.0.0.1:7001")]
+pub(crate) struct Serve {
+    /// The service
+    service: String,
+
+    /// Where it listens [default: a free port on 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+
+    /// The folder of its database [default: .outrigger]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
+        let data = self.data.as_ref().map(|path| ("data", path.display().to_string()));
+        let settings = Settings::load(&global.config, data)?;
+        let _logging = outrigger::telemetry::logging::init(settings.logging.to_options(&self.service))?;
+        let listen = self.listen.unwrap_or(settings.service(&self.service).listen);
+        let platform = Platform::alone(settings, &self.service).await?;
+        let service = system.start_service(&self.service, &platform, listen).await?;
+        match global.output {
+            Output::Human => say(format!("{} ready at http://{}", self.service, service.address())),
+            Output::Json => say(json!({
+                "service": self.service,
+                "status": "ready",
+                "address": format!("http://{}", service.address()),
+            })),
+        }
+        signals::stop_requested().await;
+        note("stopping: finishing what is in flight");
+        service.stop().await;
+        platform.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

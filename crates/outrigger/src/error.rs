@@ -1,0 +1,81 @@
+//! What can keep a system from starting or running.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::Violation;
+
+/// The result of starting, running or asking a system.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a system could not be started, or could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The description breaks its own rules.
+    #[error("the system's description breaks {} rule(s): {}", .0.len(), list(.0))]
+    Invalid(Vec<Violation>),
+    /// The system has no such service.
+    #[error("there is no service {name}; the system has {known}")]
+    UnknownService {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A client for a service that is not among the declared dependencies.
+    #[error("{service} may not call {target}: add it to `depends_on` in the boundary of {service}")]
+    UndeclaredDependency {
+        /// Who wants to call.
+        service: String,
+        /// Whom.
+        target: String,
+    },
+    /// The folder of the databases cannot be made.
+    #[error("cannot make the data folder {}; check its permissions, or name another with --data", path.display())]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The port cannot be listened on.
+    #[error("{who} cannot listen on {address}; is something else running there?")]
+    Listen {
+        /// The service, or the gateway.
+        who: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A part of a service failed to start.
+    #[error("{service} cannot start its {part}")]
+    Start {
+        /// The service.
+        service: String,
+        /// Its database, messaging, …
+        part: &'static str,
+        /// What that part says.
+        #[source]
+        source: env::BoxError,
+    },
+    /// The gateway's routes cannot be read.
+    #[error("gateway.toml cannot be used")]
+    Gateway(#[source] gateway::Error),
+}
+
+impl Error {
+    /// Says which `part` of `service` failed to start.
+    pub(crate) fn start<E: Into<env::BoxError>>(
+        service: &str,
+        part: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        let service = service.to_owned();
+        move |source| Self::Start { service, part, source: source.into() }
+    }
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,147 @@
+//! What must be true of a system's data, and a view of that data to check it on.
+//!
+//! The same invariants serve the simulation, the chaos tests and `audit` of a real data folder.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use data::{Database, Row, Value};
+use futures::future::BoxFuture;
+
+use crate::{System, rejection::chain};
+
+type Check = dyn Fn(Inspection) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
+
+/// Something that must be true of a system's data.
+#[derive(Clone)]
+pub struct Invariant {
+    name: Arc<str>,
+    at_rest: bool,
+    check: Arc<Check>,
+}
+
+impl Invariant {
+    /// Holds at every instant.
+    pub fn always<F, Fut>(name: &str, check: F) -> Self
+    where
+        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let check = Arc::new(move |view| Box::pin(check(view)) as BoxFuture<'static, _>);
+        Self { name: name.into(), at_rest: false, check }
+    }
+
+    /// Holds once the system has come to rest.
+    pub fn at_rest<F, Fut>(name: &str, check: F) -> Self
+    where
+        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { at_rest: true, ..Self::always(name, check) }
+    }
+
+    /// What must be true, in words.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it need only hold at rest.
+    pub fn is_at_rest(&self) -> bool {
+        self.at_rest
+    }
+
+    /// Looks; the error says what was found instead.
+    ///
+    /// # Errors
+    /// What is not as it must be.
+    pub async fn check(&self, view: Inspection) -> Result<(), String> {
+        (self.check)(view).await
+    }
+}
+
+/// A read-only view of the databases of a system, whether it runs or not.
+#[derive(Clone)]
+pub struct Inspection {
+    databases: Arc<BTreeMap<String, Database>>,
+}
+
+/// The name under which an [`Inspection`] shows the embedded bus.
+pub const BUS: &str = "bus";
+
+impl Inspection {
+    /// Opens what there is of `system` in the folder `data`.
+    ///
+    /// # Errors
+    /// A database that is there but cannot be opened.
+    pub async fn open(system: &System, data: &Path) -> data::Result<Self> {
+        let names = system.services().iter().map(crate::Service::name).chain([BUS]);
+        let mut databases = BTreeMap::new();
+        for name in names {
+            let file = data.join(format!("{name}.sqlite"));
+            if file.exists() {
+                let url = format!("sqlite:{}", file.display());
+                databases.insert(name.to_owned(), Database::inspect(&url).await?);
+            }
+        }
+        Ok(Self { databases: Arc::new(databases) })
+    }
+
+    /// Reads from the database of `service`; empty where that service has none yet.
+    ///
+    /// # Errors
+    /// What the database says, in words.
+    pub async fn query(
+        &self,
+        service: &str,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, String> {
+        match self.databases.get(service) {
+            Some(database) => database
+                .query(sql, params)
+                .await
+                .map_err(|error| format!("cannot look into {service}: {}", chain(&error))),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// One number from the database of `service`; 0 where there is nothing.
+    ///
+    /// # Errors
+    /// What the database says, in words.
+    pub async fn number(
+        &self,
+        service: &str,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<i64, String> {
+        let rows = self.query(service, sql, params).await?;
+        let number = rows.first().map(|row| row.get::<Option<i64>>(0)).transpose();
+        Ok(number.map_err(|error| chain(&error))?.flatten().unwrap_or(0))
+    }
+
+    /// What still goes on: sagas that run, messages in an outbox or on the bus. Empty is at rest.
+    ///
+    /// # Errors
+    /// What a database says, in words.
+    pub async fn unrest(&self) -> Result<Vec<String>, String> {
+        let mut found = Vec::new();
+        for name in self.databases.keys() {
+            let counts: &[(&str, &str)] = if name == BUS { &IN_BUS } else { &IN_SERVICE };
+            for (what, sql) in counts {
+                let count = self.number(name, sql, &[]).await?;
+                if count > 0 {
+                    found.push(format!("{name}: {count} {what}"));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+const IN_BUS: [(&str, &str); 1] =
+    [("undelivered message(s)", "SELECT count(*) FROM outrigger_deliveries WHERE state <> 'dead'")];
+
+const IN_SERVICE: [(&str, &str); 2] = [
+    ("message(s) in the outbox", "SELECT count(*) FROM outrigger_outbox"),
+    ("running saga(s)", "SELECT count(*) FROM outrigger_sagas WHERE state IN ('running', 'compensating')"),
+];

@@ -1,0 +1,60 @@
+//! What an API handler answers when it cannot do what was asked.
+
+use axum::response::{IntoResponse, Response};
+use env::Problem;
+
+/// A problem on its way to the client.
+///
+/// Every error of the platform turns into one with `?`. What a client may know is in the problem; the cause,
+/// with its whole chain, goes to the log.
+#[derive(Debug)]
+pub struct Rejection(Problem);
+
+impl Rejection {
+    /// The problem that the client will see.
+    pub fn problem(&self) -> &Problem {
+        &self.0
+    }
+
+    fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(error), "request failed");
+        Self(Problem::internal())
+    }
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<discovery::Error> for Rejection {
+    fn from(error: discovery::Error) -> Self {
+        tracing::warn!(error = %chain(&error), "call failed");
+        Self(error.into())
+    }
+}
+
+macro_rules! internal {
+    ($($error:ty),+) => {$(
+        impl From<$error> for Rejection {
+            fn from(error: $error) -> Self {
+                Self::internal(&error)
+            }
+        }
+    )+};
+}
+
+internal!(data::Error, events::Error, eventsourcing::Error, saga::Error, crate::Error);
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+/// An error with the chain of its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

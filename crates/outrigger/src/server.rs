@@ -1,0 +1,78 @@
+//! Serving HTTP/1.1 and HTTP/2 on a listener of the seam, with a graceful stop.
+//!
+//! `axum::serve` offers neither a timer for hyper nor limits, so the accept loop is here.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{body::Body, http};
+use env::net::Listener;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The most that the head of a request may hold, in bytes.
+const HEADER_LIMIT: usize = 64 * 1024;
+/// How long accepting pauses when the system is out of sockets.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The address of the client, among the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub std::net::SocketAddr);
+
+/// Serves `service` until `stop`, then lets what is in flight finish for at most `drain`.
+pub async fn serve<S>(mut listener: Listener, service: S, stop: CancellationToken, drain: Duration)
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    let connections = GracefulShutdown::new();
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_LIMIT);
+    http.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_LIMIT as u32);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, client) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                env::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let mut service = service.clone();
+        let with_client = tower::service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ClientAddress(client));
+            service.call(request)
+        });
+        let connection = http
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(with_client))
+            .into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    if env::timeout(drain, connections.shutdown()).await.is_err() {
+        tracing::warn!(?drain, "connections were still open when the time to drain was over");
+    }
+}

@@ -1,0 +1,176 @@
+//! Typed configuration: `outrigger.toml`, then `OUTRIGGER_*`, then flags.
+//!
+//! Every field has a default that is right on a laptop. A wrong key or value is an error that names it and
+//! the nearest key that exists ([`env::config`]).
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::{Deserialize, Serialize};
+
+/// The settings of a running system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The folder of the embedded databases. Default `.outrigger`.
+    pub data: PathBuf,
+    /// The door to the system.
+    pub gateway: Gateway,
+    /// How services are found.
+    pub discovery: Discovery,
+    /// How messages are handled.
+    pub messaging: Messaging,
+    /// How a service starts and stops.
+    pub lifecycle: Lifecycle,
+    /// What is said while running.
+    pub logging: Logging,
+    /// What differs for one service, by its name.
+    pub services: BTreeMap<String, ServiceSettings>,
+    /// Where the services are that other processes run, as `host:port` by name (`shop serve`).
+    pub peers: BTreeMap<String, SocketAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from(".outrigger"),
+            gateway: Gateway::default(),
+            discovery: Discovery::default(),
+            messaging: Messaging::default(),
+            lifecycle: Lifecycle::default(),
+            logging: Logging::default(),
+            services: BTreeMap::new(),
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `outrigger.toml` at `file`, the `OUTRIGGER_*` variables and `flags` (key and value), the later
+    /// one winning.
+    ///
+    /// # Errors
+    /// What [`env::config`] finds wrong.
+    pub fn load<'a>(
+        file: &Path,
+        flags: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<Self, env::config::Error> {
+        let loader = env::config::Loader::default()
+            .file(file)?
+            .variables("OUTRIGGER_", std::env::vars());
+        flags.into_iter().fold(loader, |loader, (key, value)| loader.flag(key, &value)).load()
+    }
+
+    /// What is set for `service`, or the defaults.
+    pub fn service(&self, service: &str) -> ServiceSettings {
+        self.services.get(service).cloned().unwrap_or_default()
+    }
+}
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// Where it listens. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080) }
+    }
+}
+
+/// Settings of discovery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discovery {
+    /// How often an instance says that it lives. Default `30s`.
+    #[serde(with = "friendly")]
+    pub heartbeat: Duration,
+    /// After how long a silent instance leaves rotation. Default `90s`.
+    #[serde(with = "friendly")]
+    pub ttl: Duration,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(30), ttl: Duration::from_secs(90) }
+    }
+}
+
+/// Settings of message handling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Messaging {
+    /// After how many failed deliveries a message becomes a dead letter. Default 8.
+    pub max_deliveries: u32,
+    /// How many messages of different keys a service handles at once. Default 64.
+    pub concurrency: usize,
+}
+
+impl Default for Messaging {
+    fn default() -> Self {
+        Self { max_deliveries: 8, concurrency: 64 }
+    }
+}
+
+/// Settings of starting and stopping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifecycle {
+    /// How long a stopping service finishes what is in flight. Default `20s`.
+    #[serde(with = "friendly")]
+    pub drain: Duration,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(20) }
+    }
+}
+
+/// Settings of logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logging {
+    /// `human` or `json`. Default `human`.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives such as `info,outrigger_saga=debug`. Default `warn`.
+    pub filter: String,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, filter: "warn".to_owned() }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What may differ for one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceSettings {
+    /// Where it listens; port 0 lets the system choose. Default `127.0.0.1:0`.
+    pub listen: SocketAddr,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) }
+    }
+}

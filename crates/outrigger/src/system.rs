@@ -1,0 +1,259 @@
+//! The description of a whole system, as a value.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use futures::future::BoxFuture;
+
+use crate::{
+    Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway, RunningService,
+    Service, Violation, boundary, lifecycle,
+};
+
+/// A system: its services, its gateway, and what must be true of it.
+///
+/// Cloning is cheap, and a description can be started any number of times.
+#[derive(Clone)]
+pub struct System {
+    name: Arc<str>,
+    services: Vec<Service>,
+    gateway: Option<Arc<str>>,
+    invariants: Vec<Invariant>,
+    demo: Vec<DemoRequest>,
+    workload: Option<Arc<Workload>>,
+}
+
+/// What users do with a system, driven through its gateway.
+pub type Workload = dyn Fn(GatewayClient) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// A request that fills an empty system with something to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DemoRequest {
+    /// The path, posted to through the gateway.
+    pub path: String,
+    /// The JSON body.
+    pub body: serde_json::Value,
+}
+
+impl System {
+    /// A system without services.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            services: Vec::new(),
+            gateway: None,
+            invariants: Vec::new(),
+            demo: Vec::new(),
+            workload: None,
+        }
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Puts a gateway in front; `routes` is the text of a `gateway.toml`.
+    #[must_use]
+    pub fn gateway(mut self, routes: &str) -> Self {
+        self.gateway = Some(routes.into());
+        self
+    }
+
+    /// Adds what must hold at every instant; a simulation checks it all along.
+    #[must_use]
+    pub fn invariant<F, Fut>(mut self, name: &str, check: F) -> Self
+    where
+        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.invariants.push(Invariant::always(name, check));
+        self
+    }
+
+    /// Adds what must hold once the system has come to rest: no saga runs and no event is on its way.
+    #[must_use]
+    pub fn invariant_at_rest<F, Fut>(mut self, name: &str, check: F) -> Self
+    where
+        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.invariants.push(Invariant::at_rest(name, check));
+        self
+    }
+
+    /// Adds a request that `up` makes through the gateway to have something to show. It should carry its
+    /// own id, so that making it again changes nothing.
+    #[must_use]
+    pub fn demo(mut self, path: &str, body: serde_json::Value) -> Self {
+        self.demo.push(DemoRequest { path: path.to_owned(), body });
+        self
+    }
+
+    /// Says what users do with the system. A simulation runs it under faults; it ends when the last user
+    /// has what they came for, or has been told that they cannot have it.
+    #[must_use]
+    pub fn workload<F, Fut>(mut self, workload: F) -> Self
+    where
+        F: Fn(GatewayClient) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.workload = Some(Arc::new(move |client| Box::pin(workload(client))));
+        self
+    }
+
+    /// The system's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its services, in the order of the description.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// What must be true of it.
+    pub fn invariants(&self) -> &[Invariant] {
+        &self.invariants
+    }
+
+    /// The requests that make it presentable.
+    pub fn demo_requests(&self) -> &[DemoRequest] {
+        &self.demo
+    }
+
+    /// What users do with it, if that was said.
+    pub fn users(&self) -> Option<Arc<Workload>> {
+        self.workload.clone()
+    }
+
+    /// The routes of its gateway; `None` without one.
+    ///
+    /// # Errors
+    /// [`Error::Gateway`].
+    pub fn gateway_config(&self) -> Result<Option<gateway::Config>> {
+        self.gateway.as_deref().map(|text| text.parse().map_err(Error::Gateway)).transpose()
+    }
+
+    /// The service of that name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`].
+    pub fn find(&self, name: &str) -> Result<&Service> {
+        self.services.iter().find(|service| service.name() == name).ok_or_else(|| {
+            let known: Vec<_> = self.services.iter().map(Service::name).collect();
+            Error::UnknownService { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
+
+    /// Every rule that the description breaks; empty is well.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = boundary::violations(&self.services);
+        match self.gateway_config() {
+            Ok(Some(config)) => found.extend(self.route_violations(&config)),
+            Ok(None) => {}
+            Err(error) => {
+                found.push(Violation::UnreadableGateway(crate::rejection::chain(&error)));
+            }
+        }
+        found
+    }
+
+    fn route_violations(&self, config: &gateway::Config) -> Vec<Violation> {
+        let apis: BTreeMap<&str, &[String]> = self
+            .services
+            .iter()
+            .map(|service| (service.name(), service.declared_boundary().apis.as_slice()))
+            .collect();
+        let check = |route: &gateway::Route| {
+            let (path, service) = (route.path.clone(), route.service.clone());
+            match apis.get(service.as_str()) {
+                None => Some(Violation::UnknownRouteTarget { path, service }),
+                Some(apis) if !apis.iter().any(|api| covers(api, &path)) => {
+                    Some(Violation::UndeclaredRoute { path, service })
+                }
+                Some(_) => None,
+            }
+        };
+        config.routes.iter().filter_map(check).collect()
+    }
+
+    /// Starts one service on `platform`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::UnknownService`], [`Error::Listen`] and [`Error::Start`].
+    pub async fn start_service(
+        &self,
+        name: &str,
+        platform: &Platform,
+        listen: SocketAddr,
+    ) -> Result<RunningService> {
+        self.check()?;
+        lifecycle::start_service(self.find(name)?, platform, listen).await
+    }
+
+    /// Starts the gateway on `platform`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Gateway`] and [`Error::Listen`].
+    pub async fn start_gateway(
+        &self,
+        platform: &Platform,
+        listen: SocketAddr,
+    ) -> Result<RunningGateway> {
+        self.check()?;
+        let config = self.gateway_config()?.unwrap_or_default();
+        lifecycle::start_gateway(config, self, platform, listen).await
+    }
+
+    /// Starts every service and the gateway on `platform`, each on the port of its settings.
+    ///
+    /// # Errors
+    /// As [`start_service`](Self::start_service) and [`start_gateway`](Self::start_gateway); what had been
+    /// started is stopped again.
+    pub async fn start(&self, platform: Platform) -> Result<Running> {
+        self.check()?;
+        let mut running = Running::new(platform.clone());
+        match self.start_all(&platform, &mut running).await {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_all(&self, platform: &Platform, running: &mut Running) -> Result<()> {
+        let starts = self.services.iter().map(|service| {
+            let listen = platform.settings().service(service.name()).listen;
+            Box::pin(lifecycle::start_service(service, platform, listen))
+                as BoxFuture<'_, Result<RunningService>>
+        });
+        let mut failed = None;
+        for started in futures::future::join_all(starts).await {
+            match started {
+                Ok(service) => running.add_service(service),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if self.gateway.is_some() {
+            let listen = platform.settings().gateway.listen;
+            running.set_gateway(self.start_gateway(platform, listen).await?);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let violations = self.violations();
+        if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+    }
+}
+
+/// Whether the prefix `api` covers `path`: `/orders` covers `/orders` and `/orders/{id}`, not `/orders-old`.
+fn covers(api: &str, path: &str) -> bool {
+    path.strip_prefix(api).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
