@@ -1,1 +1,3 @@
 //! Traces, logs, metrics and performance windows.
+
+pub mod propagation;
