@@ -1,4 +1,4 @@
-//! The door: 401 and 403, or the [`Caller`](crate::Caller) among the request's extensions.
+//! The door: 401 and 403, or the [`Caller`] among the request's extensions.
 
 use std::{
     future::{Ready, ready},

@@ -1,0 +1,46 @@
+//! Tokens are kept, renewed in time, and given only for what was granted.
+
+mod forge;
+
+use forge::{Clock, order_service};
+use outrigger_identity::{Error, Keyring, TOKEN_LIFETIME, Verifier};
+
+#[test]
+fn a_token_is_kept_until_it_is_nearly_spent() {
+    let (clock, _entered) = Clock::enter();
+    let keyring = Keyring::generate();
+    let issuer = order_service(&keyring);
+    let first = issuer.token("user-service").unwrap();
+
+    clock.advance(TOKEN_LIFETIME * 4 / 5 - std::time::Duration::from_secs(1));
+    assert_eq!(issuer.token("user-service").unwrap(), first);
+    clock.advance(std::time::Duration::from_secs(1));
+    let handle = issuer.clone();
+    let second = handle.token("user-service").unwrap();
+
+    assert_ne!(second, first);
+    assert_eq!(issuer.token("user-service").unwrap(), second);
+}
+
+#[test]
+fn nothing_is_issued_for_a_service_without_a_grant() {
+    let issuer = order_service(&Keyring::generate());
+    assert!(matches!(
+        issuer.token("payment-service"),
+        Err(Error::NotGranted { audience, .. }) if audience == "payment-service"
+    ));
+}
+
+#[test]
+fn the_header_value_carries_the_token_and_is_sensitive() {
+    let keyring = Keyring::generate();
+    let bearer = order_service(&keyring).bearer("user-service").unwrap();
+
+    assert!(bearer.is_sensitive());
+    let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)]);
+    let verifier = Verifier::new(&keyring, "user-service");
+    assert_eq!(
+        verifier.verify_headers(&headers).unwrap().service,
+        "order-service"
+    );
+}
