@@ -64,6 +64,11 @@ pub(crate) fn current() -> Option<SpanContext> {
     })
 }
 
+/// Gives the entered span another name.
+pub(crate) fn rename(name: String) {
+    Context::map_current(|context| context.span().update_name(name));
+}
+
 fn adopt(span: &Span, incoming: &Incoming<'_>) {
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), incoming);
     if !parent.span().span_context().is_valid() {

@@ -1,0 +1,81 @@
+//! What is, rather than what happened: the outbox's backlog and the circuit breakers.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+};
+
+use super::{Metrics, Named};
+
+/// The state of a circuit breaker as a number: what is worse is higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    /// Calls pass. 0.
+    Closed,
+    /// A few calls pass, to see whether they succeed. 1.
+    HalfOpen,
+    /// No call passes. 2.
+    Open,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Target {
+    server_address: String,
+    instance: String,
+}
+
+pub(super) struct Families {
+    outbox: Gauge,
+    breakers: Family<Target, Gauge>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &mut Named) -> Self {
+        Self {
+            outbox: registry.own(
+                "outrigger_outbox_messages",
+                "Messages that are committed and not yet accepted by the bus",
+                Gauge::default(),
+            ),
+            breakers: registry.own(
+                "outrigger_circuit_breaker_state",
+                "State of the circuit breaker of an instance: 0 closed, 1 half-open, 2 open",
+                Family::default(),
+            ),
+        }
+    }
+}
+
+impl Metrics {
+    /// So many messages are committed and wait to be accepted by the bus.
+    pub fn outbox_backlog(&self, messages: u64) {
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        self.inner.state.outbox.set(messages);
+    }
+
+    /// The breaker for `instance` of the service `target` is in `state` now.
+    pub fn breaker(&self, target: &str, instance: &str, state: Breaker) {
+        let level = match state {
+            Breaker::Closed => 0,
+            Breaker::HalfOpen => 1,
+            Breaker::Open => 2,
+        };
+        let labels = Target::new(target, instance);
+        self.inner.state.breakers.get_or_create(&labels).set(level);
+    }
+
+    /// `instance` is gone, and its breaker's series with it.
+    pub fn forget_breaker(&self, target: &str, instance: &str) {
+        let labels = Target::new(target, instance);
+        self.inner.state.breakers.remove(&labels);
+    }
+}
+
+impl Target {
+    fn new(target: &str, instance: &str) -> Self {
+        Self {
+            server_address: target.to_owned(),
+            instance: instance.to_owned(),
+        }
+    }
+}
