@@ -1,1 +1,87 @@
-//! A database per service: transactions with group commit, migrations, outbox, inbox, timers.
+//! A database per service: transactions with group commit, migrations, outbox, inbox, durable timers.
+//!
+//! ```
+//! # use outrigger_data as data;
+//! use data::{Database, Migration, outbox::Message, params};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let url = format!("sqlite:{}", folder.path().join("inventory.sqlite").display());
+//! let db = Database::open(&url).await?.owned_by("inventory-service");
+//! db.migrate(&[Migration {
+//!     version: 1,
+//!     name: "stock",
+//!     sql: "CREATE TABLE stock (product TEXT PRIMARY KEY, reserved BIGINT NOT NULL)",
+//! }])
+//! .await?;
+//!
+//! let mut tx = db.begin().await?;
+//! tx.execute("INSERT INTO stock VALUES ($1, $2)", params!["anchor", 3]).await?;
+//! tx.enqueue(Message {
+//!     id: env::id().to_string(),
+//!     topic: "stock.reserved".to_owned(),
+//!     key: "anchor".to_owned(),
+//!     payload: b"3".to_vec(),
+//! });
+//! tx.commit().await?; // resolves when durable
+//!
+//! let row = db.query_one("SELECT reserved FROM stock WHERE product = $1", params!["anchor"]).await?;
+//! assert_eq!(row.expect("inserted above").get::<u32>("reserved")?, 3);
+//! assert_eq!(db.outbox_backlog().await?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! - **Atomic** (G1). What a [`Transaction`] wrote, its outbox messages, its inbox entry and its timers with it, is
+//!   kept together or not at all.
+//! - **Durable before acknowledged.** [`Transaction::commit`] returns `Ok` only after the disk has confirmed
+//!   (`synchronous=FULL`). Nobody outside the writer sees a change before that, and no one is woken for it.
+//! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the transaction of the effects.
+//! - **In order.** The outbox is read in the order in which transactions committed.
+//! - **Readers never wait** for the writer, and see committed data only.
+//! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is refused at once.
+//!
+//! # What is asked of a transaction
+//!
+//! It holds the only writer. So it awaits its own statements and nothing else: no network call, no channel, no
+//! second `begin` on the same database.
+//!
+//! # Where to read
+//!
+//! Start at [`database`], then [`transaction`]. Group commit is in `sqlite/writer.rs` (whose turn it is) and
+//! `sqlite/session.rs` (what a group is).
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`database`] | opening, reading, beginning |
+//! | [`transaction`] | writing |
+//! | [`value`], [`row`] | what goes in and what comes out |
+//! | [`migrations`] | the schema's steps |
+//! | [`outbox`], [`inbox`], [`timers`] | what a service sends, has handled, and will do later |
+//! | [`changes`] | being woken by a commit |
+//! | [`error`] | what can go wrong, classified once |
+
+pub mod changes;
+pub mod database;
+pub mod error;
+pub mod inbox;
+pub mod migrations;
+pub mod outbox;
+pub mod row;
+mod sqlite;
+pub mod timers;
+pub mod transaction;
+pub mod value;
+
+pub use changes::Changes;
+pub use database::Database;
+pub use error::{Error, Result};
+pub use migrations::Migration;
+pub use row::{FromValue, Row};
+pub use sqlite::QUEUE_LIMIT;
+pub use timers::Timer;
+pub use transaction::Transaction;
+pub use value::Value;

@@ -1,0 +1,112 @@
+//! Opening a database, reading from it, beginning to write.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    Changes, Result, Row, Transaction, Value,
+    sqlite::{self, Sqlite},
+};
+
+/// A database, of one service. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    engine: Arc<Sqlite>,
+    owner: Arc<str>,
+}
+
+impl Database {
+    /// Opens `sqlite:path/to/file.sqlite`, makes it when it does not exist, and makes the framework's own tables
+    /// (`outrigger_…`) when they do not.
+    ///
+    /// One process should open a database once and clone it: two writers of one file wait for each other by trying.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedUrl`], [`Error::OldEngine`], [`Error::Open`].
+    pub async fn open(url: &str) -> Result<Self> {
+        let path = sqlite::path(url)?;
+        Ok(Self::of(Sqlite::open(&path)?, &path))
+    }
+
+    /// Opens an existing database to look at: for queries only. Nothing in it is made or changed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn inspect(url: &str) -> Result<Self> {
+        let path = sqlite::path(url)?;
+        Ok(Self::of(Sqlite::inspect(&path)?, &path))
+    }
+
+    fn of(engine: Sqlite, path: &std::path::Path) -> Self {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self {
+            engine: Arc::new(engine),
+            owner: name.into(),
+        }
+    }
+
+    /// The same database, known as this service's.
+    #[must_use]
+    pub fn owned_by(self, service: &str) -> Self {
+        Self {
+            owner: service.into(),
+            ..self
+        }
+    }
+
+    /// The service whose database this is: the `source` of its events. Until it is named, the name of the file.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Begins a transaction, when it is this one's turn to write.
+    ///
+    /// It may be cancelled. A task that holds a transaction must not begin another one: it would wait for itself.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] at once when too many wait; [`Error::ReadOnly`] after [`inspect`](Self::inspect); a
+    /// retryable [`Error::Statement`] when another process holds the file for five seconds.
+    pub async fn begin(&self) -> Result<Transaction> {
+        let member = self.engine.begin().await?;
+        Ok(Transaction::new(member, Arc::clone(&self.owner)))
+    }
+
+    /// All rows of a query, of what is committed. It never waits for the writer. Bound it with `LIMIT`.
+    ///
+    /// # Errors
+    /// [`Error::Statement`], of a statement that writes too; [`Error::Parameters`].
+    pub async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        self.engine.query(sql, params)
+    }
+
+    /// The first row of a query, as [`query`](Self::query).
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn query_one(&self, sql: &str, params: &[Value]) -> Result<Option<Row>> {
+        Ok(self.query(sql, params).await?.into_iter().next())
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        // A table, so that the file is read.
+        self.query("SELECT 1 FROM outrigger_migrations LIMIT 1", &[])
+            .await
+            .map(drop)
+    }
+
+    /// Being woken when a transaction commits that [notified](Transaction::notify) `channel`.
+    pub fn changes(&self, channel: &'static str) -> Changes {
+        self.engine.channels().listen(channel)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! What can go wrong, classified once, here, so that nobody above reads an engine's codes.
+
+use std::sync::Arc;
+
+/// The result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The engine's own error. Shared, because all members of a group fail with the same one.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// What went wrong, with what, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL names no engine that this build has. The rest of the URL is not shown: it may hold a password.
+    #[error("cannot open a `{scheme}` database: write `sqlite:path/to/file.sqlite`")]
+    UnsupportedUrl {
+        /// What stands before the colon.
+        scheme: String,
+    },
+    /// The linked SQLite has known faults that our guarantees depend on being absent.
+    #[error("SQLite {found} is too old: {required} or later is needed")]
+    OldEngine {
+        /// The version of the linked library.
+        found: String,
+        /// The first version that will do.
+        required: String,
+    },
+    /// The file could not be opened or prepared.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// Where it is.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Cause,
+    },
+    /// The database was opened with [`Database::inspect`](crate::Database::inspect).
+    #[error("the database was opened for inspection: it takes no transactions")]
+    ReadOnly,
+    /// Too many transactions are waiting for the writer. Nothing was done: try later, or shed load.
+    #[error("{waiting} transactions are waiting for the database already")]
+    Overloaded {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The engine refused a statement. The transaction can only be rolled back.
+    #[error("statement failed: {sql}")]
+    Statement {
+        /// Its text, without the values.
+        sql: String,
+        /// What kind of refusal it was.
+        kind: Kind,
+        /// The engine's error.
+        #[source]
+        source: Cause,
+    },
+    /// A statement was given too few or too many values.
+    #[error("{expected} values expected, {given} given: {sql}")]
+    Parameters {
+        /// The statement.
+        sql: String,
+        /// The highest `$n` in it.
+        expected: usize,
+        /// How many came.
+        given: usize,
+    },
+    /// A parameter is not of the form `$1`, which is the one that every engine understands.
+    #[error("parameter `{parameter}` is not of the form $1: {sql}")]
+    ParameterForm {
+        /// The statement.
+        sql: String,
+        /// The parameter as written; empty for a bare `?`.
+        parameter: String,
+    },
+    /// A statement that begins, ends or configures transactions. Use [`Transaction`](crate::Transaction)'s methods.
+    #[error("not inside a transaction: {sql}")]
+    TransactionControl {
+        /// The statement.
+        sql: String,
+    },
+    /// An earlier statement of the transaction failed, so it is whole no more. Roll back and run it again.
+    #[error("an earlier statement of this transaction failed: roll it back")]
+    Aborted,
+    /// The transaction is not durable: the commit of its group failed, or a failure in another member (a full disk)
+    /// made the engine roll the whole group back. Run it again, as after a crash.
+    #[error("the transaction was not committed: run it again")]
+    NotCommitted {
+        /// What the engine said.
+        #[source]
+        source: Cause,
+    },
+    /// A row has no such column.
+    #[error("no column {column} among: {present}")]
+    NoColumn {
+        /// The name or the position asked for.
+        column: String,
+        /// The names there are.
+        present: String,
+    },
+    /// A value cannot be read as the type asked for.
+    #[error("column {column} holds {found}, which is no {expected}")]
+    Type {
+        /// The name or the position.
+        column: String,
+        /// The type asked for.
+        expected: &'static str,
+        /// What kind of value is there.
+        found: &'static str,
+    },
+    /// An applied migration has other SQL now. Restore it, and make the change in a new migration.
+    #[error("migration {version} `{name}` of {part} was changed after it had been applied")]
+    MigrationChanged {
+        /// Whose schema.
+        part: String,
+        /// Its number.
+        version: u32,
+        /// Its name, as applied.
+        name: String,
+    },
+    /// The list of migrations does not go on from where the database is.
+    #[error("migration {version} `{name}` of {part} {problem}")]
+    MigrationOrder {
+        /// Whose schema.
+        part: String,
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+        /// What is wrong with its place.
+        problem: &'static str,
+    },
+    /// The SQL of a migration failed. It left no trace.
+    #[error("migration {version} `{name}` of {part} failed")]
+    Migration {
+        /// Whose schema.
+        part: String,
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+}
+
+/// What kind of refusal a failed statement met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A second row with a unique or primary key.
+    UniqueViolation,
+    /// A row that points to none, or whose target would go.
+    ForeignKeyViolation,
+    /// A value that a `CHECK` or `NOT NULL` refuses.
+    CheckViolation,
+    /// Another process holds the database.
+    Busy,
+    /// The disk is full or fails.
+    Storage,
+    /// Anything else: mostly SQL that does not fit the schema.
+    Other,
+}
+
+impl Error {
+    /// A row with this unique or primary key exists.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(
+            self,
+            Error::Statement {
+                kind: Kind::UniqueViolation,
+                ..
+            }
+        )
+    }
+
+    /// The same transaction may succeed when it is run again from its beginning.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Overloaded { .. } | Error::NotCommitted { .. } => true,
+            Error::Statement { kind, .. } => matches!(kind, Kind::Busy | Kind::Storage),
+            Error::Migration { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+}

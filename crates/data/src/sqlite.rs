@@ -1,0 +1,211 @@
+//! The engine for one machine: SQLite, in process, inline on the calling task.
+//!
+//! A prepared statement costs a few microseconds this way and many times that through a worker thread; and what runs
+//! inline is the same in every simulated run.
+
+mod member;
+mod readers;
+mod session;
+mod statement;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+pub(crate) use self::member::Member;
+pub use self::writer::QUEUE_LIMIT;
+use self::{
+    readers::Readers,
+    session::Session,
+    statement::{batch, cause, failed},
+    writer::Writer,
+};
+use crate::{Error, Result, Row, Value, changes::Channels};
+
+/// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a database in WAL mode.
+const REQUIRED: (i32, &str) = (3_051_003, "3.51.3");
+
+/// For what another process may hold shortly while a database is opened.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements kept prepared on each connection.
+const STATEMENT_CACHE: usize = 256;
+
+/// The framework's own tables.
+const FRAMEWORK: &str = "
+CREATE TABLE IF NOT EXISTS outrigger_migrations (
+    part TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at INTEGER NOT NULL,
+    PRIMARY KEY (part, version)
+) STRICT, WITHOUT ROWID;
+
+-- AUTOINCREMENT: a sequence that was sent and deleted is never given to another message.
+CREATE TABLE IF NOT EXISTS outrigger_outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS outrigger_inbox (
+    consumer TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (consumer, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outrigger_inbox_by_time ON outrigger_inbox (received_at);
+
+CREATE TABLE IF NOT EXISTS outrigger_timers (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    due INTEGER NOT NULL,
+    payload BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outrigger_timers_by_due ON outrigger_timers (kind, due);
+";
+
+/// An open SQLite database.
+pub(crate) struct Sqlite {
+    // Before the writer, so that the writer's connection closes last: that one folds the log into the file.
+    readers: Readers,
+    writer: Option<Arc<Writer>>,
+    channels: Arc<Channels>,
+}
+
+impl Sqlite {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| unopened(path, Arc::new(error)))?;
+        }
+        let connection = prepare(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        )?;
+        become_writer(&connection).map_err(|error| unopened(path, Arc::new(error)))?;
+        let channels = Arc::new(Channels::default());
+        let session = Session::new(connection, Arc::clone(&channels));
+        let writer = Some(Arc::new(Writer::new(session)));
+        Ok(Self {
+            readers: Readers::new(path.to_owned()),
+            writer,
+            channels,
+        })
+    }
+
+    pub(crate) fn inspect(path: &Path) -> Result<Self> {
+        let readers = Readers::new(path.to_owned());
+        readers.query("SELECT count(*) FROM sqlite_schema", &[])?;
+        Ok(Self {
+            readers,
+            writer: None,
+            channels: Arc::default(),
+        })
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Member> {
+        match &self.writer {
+            Some(writer) => Member::begin(writer).await,
+            None => Err(Error::ReadOnly),
+        }
+    }
+
+    pub(crate) fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        self.readers.query(sql, params)
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.channels
+    }
+}
+
+/// The file that a URL names: `sqlite:` and a path, relative or not.
+pub(crate) fn path(url: &str) -> Result<PathBuf> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    match url.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() && !path.starts_with(':') => {
+            Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
+        }
+        _ => Err(Error::UnsupportedUrl {
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+/// Opens a connection with what holds for readers and the writer alike.
+fn prepare(path: &Path, access: OpenFlags) -> Result<Connection> {
+    check_version(rusqlite::version_number(), rusqlite::version())?;
+    let open = || {
+        let connection =
+            Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")?;
+        Ok(connection)
+    };
+    open().map_err(|error| unopened(path, cause(error)))
+}
+
+/// Write-ahead log, so that readers need not wait; `FULL`, so that a `COMMIT` returns when the disk has it.
+fn become_writer(connection: &Connection) -> Result<()> {
+    const WAL: &str = "PRAGMA journal_mode = WAL";
+    let mode: String = connection
+        .query_row(WAL, [], |row| row.get(0))
+        .map_err(|error| failed(WAL, error))?;
+    if mode != "wal" {
+        let source = Arc::new(std::io::Error::other(format!(
+            "the file system allows `{mode}` only"
+        )));
+        return Err(Error::Statement {
+            sql: WAL.to_owned(),
+            kind: crate::error::Kind::Storage,
+            source,
+        });
+    }
+    batch(connection, "PRAGMA synchronous = FULL")?;
+    batch(connection, &format!("BEGIN IMMEDIATE; {FRAMEWORK} COMMIT"))?;
+    // From here on `begin` waits for other processes, without blocking the thread.
+    connection
+        .busy_timeout(Duration::ZERO)
+        .map_err(|error| failed("busy_timeout", error))
+}
+
+fn check_version(number: i32, name: &str) -> Result<()> {
+    if number < REQUIRED.0 {
+        return Err(Error::OldEngine {
+            found: name.to_owned(),
+            required: REQUIRED.1.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn unopened(path: &Path, source: crate::error::Cause) -> Error {
+    Error::Open {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn an_old_library_is_refused_with_both_versions_named() {
+        let error = check_version(3_051_002, "3.51.2").expect_err("too old");
+        assert_eq!(
+            error.to_string(),
+            "SQLite 3.51.2 is too old: 3.51.3 or later is needed"
+        );
+        check_version(3_051_003, "3.51.3").expect("new enough");
+    }
+}

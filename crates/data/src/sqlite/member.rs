@@ -1,0 +1,163 @@
+//! One transaction: a member of a group, from its savepoint to its acknowledgement.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{
+    session::{Ending, GROUP_AGE, Session},
+    writer::{Giver, Writer},
+};
+use crate::{Error, Result, Row, Value, error::Kind};
+
+/// How long another process may hold the database before `begin` gives up.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+
+/// Between two tries when another process holds the database.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Holds the session. Dropped, it undoes what it wrote, at once.
+pub(crate) struct Member {
+    writer: Arc<Writer>,
+    session: Option<Box<Session>>,
+    /// There is a savepoint to end.
+    begun: bool,
+}
+
+impl Member {
+    pub(super) async fn begin(writer: &Arc<Writer>) -> Result<Self> {
+        let session = writer.acquire().await?;
+        let mut member = Self {
+            writer: Arc::clone(writer),
+            session: Some(session),
+            begun: false,
+        };
+        let deadline = env::instant() + BUSY_LIMIT;
+        loop {
+            match member.session()?.begin() {
+                Ok(()) => break,
+                Err(Error::Statement {
+                    kind: Kind::Busy, ..
+                }) if env::instant() < deadline => {
+                    // SQLite's own wait would block everybody on this thread.
+                    env::sleep(BUSY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        member.begun = true;
+        Ok(member)
+    }
+
+    pub(crate) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        refuse_control(sql)?;
+        self.session()?.execute(sql, params)
+    }
+
+    pub(crate) fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        refuse_control(sql)?;
+        self.session()?.query(sql, params)
+    }
+
+    pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
+        self.session()?.batch(sql)
+    }
+
+    /// Keeps what was written, and waits until it is durable.
+    pub(crate) async fn commit(mut self, notified: BTreeSet<&'static str>) -> Result<()> {
+        let ending = self.session()?.keep(notified)?;
+        self.end(Some(ending)).await
+    }
+
+    /// Undoes what was written, and waits until what was read is durable: the writes of earlier members of the group
+    /// could be seen, and who acts upon them must know that they stay.
+    pub(crate) async fn rollback(mut self) -> Result<()> {
+        let session = self.session()?;
+        session.undo();
+        let ending = session.observe();
+        self.end(ending).await
+    }
+
+    async fn end(mut self, ending: Option<Ending>) -> Result<()> {
+        self.begun = false;
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        let Some(mut ending) = ending else {
+            self.writer.release(session, Giver::Leaves);
+            return Ok(());
+        };
+        let lingering = Lingering(&self.writer);
+        self.writer.release(session, Giver::Lingers);
+        if ending.is_empty() {
+            // Whoever is ready to run may join: on a runtime with one thread, nobody else could ever queue.
+            tokio::task::yield_now().await;
+        }
+        drop(lingering);
+        loop {
+            match env::timeout(GROUP_AGE, &mut ending).await {
+                Ok(Ok(outcome)) => return outcome.map_err(|source| Error::NotCommitted { source }),
+                // Only a panic amid `Session::close` can drop the sender.
+                Ok(Err(gone)) => {
+                    return Err(Error::NotCommitted {
+                        source: Arc::new(gone),
+                    });
+                }
+                // Who was called next does not come: a task that is not polled. It need not hold up the others.
+                Err(_) => self.writer.close_idle(),
+            }
+        }
+    }
+
+    fn session(&mut self) -> Result<&mut Session> {
+        self.session.as_deref_mut().ok_or(Error::Aborted)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(mut session) = self.session.take() {
+            if self.begun {
+                session.undo();
+            }
+            self.writer.release(session, Giver::Leaves);
+        }
+    }
+}
+
+/// The promise of a member that lingers; dropping it keeps it, also when `commit` is cancelled.
+struct Lingering<'w>(&'w Writer);
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        self.0.close_idle();
+    }
+}
+
+/// A group's transaction belongs to all its members: none of them may end it or change how it works.
+fn refuse_control(sql: &str) -> Result<()> {
+    const CONTROL: [&str; 10] = [
+        "BEGIN",
+        "COMMIT",
+        "END",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "RELEASE",
+        "PRAGMA",
+        "ATTACH",
+        "DETACH",
+        "VACUUM",
+    ];
+    let word = sql
+        .trim_start()
+        .split(|letter: char| !letter.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
+    if CONTROL
+        .iter()
+        .any(|control| control.eq_ignore_ascii_case(word))
+    {
+        return Err(Error::TransactionControl {
+            sql: sql.to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a service will do later, kept through a restart.
+//!
+//! A timer is set in the transaction that wants it, and taken in the transaction that acts on it. So it fires once,
+//! and what it does happens with its going.
+
+use env::Timestamp;
+
+use crate::{Changes, Database, Result, Row, Transaction, params};
+
+const CHANNEL: &str = "outrigger_timers";
+
+/// Something to do at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer {
+    /// Unique in the database. Scheduling it again moves it.
+    pub id: String,
+    /// Who takes it: each kind is asked for by its own loop.
+    pub kind: String,
+    /// When. Kept to the millisecond.
+    pub due: Timestamp,
+    /// What is needed to do it.
+    pub payload: Vec<u8>,
+}
+
+impl Transaction {
+    /// Sets a timer, or moves the one with the same id.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn schedule(&mut self, timer: &Timer) -> Result<()> {
+        let Timer {
+            id,
+            kind,
+            due,
+            payload,
+        } = timer;
+        self.execute(
+            "INSERT INTO outrigger_timers (id, kind, due, payload) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, due = excluded.due, payload = excluded.payload",
+            params![id, kind, due, payload],
+        )
+        .await?;
+        self.notify(CHANNEL);
+        Ok(())
+    }
+
+    /// Removes a timer; whether there was one.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn cancel_timer(&mut self, id: &str) -> Result<bool> {
+        Ok(self
+            .execute("DELETE FROM outrigger_timers WHERE id = $1", params![id])
+            .await?
+            == 1)
+    }
+
+    /// Takes the timers of a kind that are due at `now`, the earliest first. They are gone with this transaction, and
+    /// back when it rolls back.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn due_timers(
+        &mut self,
+        kind: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timer>> {
+        let rows = self
+            .query(
+                "DELETE FROM outrigger_timers WHERE id IN
+                 (SELECT id FROM outrigger_timers WHERE kind = $1 AND due <= $2 ORDER BY due, id LIMIT $3)
+                 RETURNING id, kind, due, payload",
+                params![kind, now, limit],
+            )
+            .await?;
+        let mut timers = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+        // In which order the engine returns them is not defined.
+        timers.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
+        Ok(timers)
+    }
+}
+
+impl Database {
+    /// When the next timer of a kind is due.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn next_timer(&self, kind: &str) -> Result<Option<Timestamp>> {
+        let row = self
+            .query_one(
+                "SELECT min(due) FROM outrigger_timers WHERE kind = $1",
+                params![kind],
+            )
+            .await?;
+        row.map_or(Ok(None), |row| row.get(0))
+    }
+
+    /// Being woken by a commit that set a timer: it may be due before the one that is waited for.
+    pub fn timers_changed(&self) -> Changes {
+        self.changes(CHANNEL)
+    }
+}
+
+fn read(row: &Row) -> Result<Timer> {
+    Ok(Timer {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        due: row.get(2)?,
+        payload: row.get(3)?,
+    })
+}
