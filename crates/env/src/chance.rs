@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use rand::{Rng, TryCryptoRng, TryRng};
+use rand::{Rng, RngExt, TryCryptoRng, TryRng};
 use uuid::Uuid;
 
 use crate::{clock, world};
@@ -26,6 +26,15 @@ pub fn id() -> Uuid {
 /// See [`random`].
 #[derive(Debug, Clone, Copy)]
 pub struct Random(());
+
+impl Random {
+    /// A number from 0 to `limit` - 1, each as likely as the other; 0 for a `limit` of 0.
+    ///
+    /// For those who do not have the traits of `rand` in scope.
+    pub fn below(mut self, limit: u64) -> u64 {
+        if limit == 0 { 0 } else { self.random_range(0..limit) }
+    }
+}
 
 impl TryRng for Random {
     type Error = Infallible;

@@ -48,6 +48,18 @@ pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
     }
 }
 
+/// Looks `host:port` up; a literal address is its own answer, which is all that a simulation needs.
+///
+/// # Errors
+/// What the system's resolver says: no such host, or no answer.
+pub async fn resolve(host_and_port: &str) -> io::Result<SocketAddr> {
+    if let Ok(address) = host_and_port.parse() {
+        return Ok(address);
+    }
+    let mut found = tokio::net::lookup_host(host_and_port).await?;
+    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// The address at which others reach this machine: loopback, or the simulated machine's own.
 pub fn local_address() -> IpAddr {
     world::current().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |world| {

@@ -24,7 +24,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`system`], [`service`], [`boundary`] | the description, and the rules it must keep |
-//! | [`context`] | what every handler gets |
+//! | [`handler`], [`context`] | what handlers look like, and what they get |
 //! | [`settings`] | typed configuration |
 //! | [`platform`] | what the services of a running system share |
 //! | [`lifecycle`] | start, readiness, registration, graceful stop |
@@ -38,6 +38,7 @@ pub mod context;
 pub mod endpoints;
 mod error;
 pub mod extract;
+pub mod handler;
 pub mod invariant;
 pub mod lifecycle;
 pub mod platform;
@@ -59,6 +60,8 @@ pub use service::Service;
 pub use settings::Settings;
 pub use system::System;
 
+pub use axum::http;
+pub use futures;
 pub use {data, discovery, env, events, eventsourcing, gateway, identity, saga, telemetry};
 
 /// What the code of a service needs, in one import.

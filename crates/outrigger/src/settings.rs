@@ -32,7 +32,9 @@ pub struct Settings {
     /// What differs for one service, by its name.
     pub services: BTreeMap<String, ServiceSettings>,
     /// Where the services are that other processes run, as `host:port` by name (`shop serve`).
-    pub peers: BTreeMap<String, SocketAddr>,
+    pub peers: BTreeMap<String, String>,
+    /// How services trust each other.
+    pub security: Security,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             logging: Logging::default(),
             services: BTreeMap::new(),
             peers: BTreeMap::new(),
+            security: Security::default(),
         }
     }
 }
@@ -135,6 +138,16 @@ impl Default for Lifecycle {
     }
 }
 
+/// Settings of trust between services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// The file with the keys that service tokens are signed with; processes of one system share it. Made
+    /// when it is not there. Default `keys.json` in the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
+}
+
 /// Settings of logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -148,6 +161,17 @@ pub struct Logging {
 impl Default for Logging {
     fn default() -> Self {
         Self { format: LogFormat::Human, filter: "warn".to_owned() }
+    }
+}
+
+impl Logging {
+    /// What [`telemetry::logging::init`] takes, for the process called `name`.
+    pub fn to_options(&self, name: &str) -> telemetry::logging::Options {
+        let format = match self.format {
+            LogFormat::Human => telemetry::logging::Format::Human,
+            LogFormat::Json => telemetry::logging::Format::Json,
+        };
+        telemetry::logging::Options::new(name).format(format).filter(&self.filter)
     }
 }
 

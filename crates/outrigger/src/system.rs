@@ -19,6 +19,7 @@ pub struct System {
     gateway: Option<Arc<str>>,
     invariants: Vec<Invariant>,
     demo: Vec<DemoRequest>,
+    example: Option<DemoRequest>,
     workload: Option<Arc<Workload>>,
 }
 
@@ -43,6 +44,7 @@ impl System {
             gateway: None,
             invariants: Vec::new(),
             demo: Vec::new(),
+            example: None,
             workload: None,
         }
     }
@@ -91,6 +93,13 @@ impl System {
         self
     }
 
+    /// Names a request that a person can paste to try the system; `up` prints it as a `curl` line.
+    #[must_use]
+    pub fn example(mut self, path: &str, body: serde_json::Value) -> Self {
+        self.example = Some(DemoRequest { path: path.to_owned(), body });
+        self
+    }
+
     /// Says what users do with the system. A simulation runs it under faults; it ends when the last user
     /// has what they came for, or has been told that they cannot have it.
     #[must_use]
@@ -121,6 +130,11 @@ impl System {
     /// The requests that make it presentable.
     pub fn demo_requests(&self) -> &[DemoRequest] {
         &self.demo
+    }
+
+    /// A request to try it with.
+    pub fn example_request(&self) -> Option<&DemoRequest> {
+        self.example.as_ref()
     }
 
     /// What users do with it, if that was said.

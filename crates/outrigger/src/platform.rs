@@ -1,0 +1,114 @@
+//! What the services of a running system share: the bus, the registry, the keys, the settings.
+//!
+//! A [`System`](crate::System) says what there is; a platform says on what it runs. Everything that differs
+//! between one process, many, and a simulation is decided where the platform is made.
+
+use std::{path::PathBuf, sync::Arc};
+
+use discovery::{InProcess, Instance, Registry, StaticList, Ttl};
+use events::{Bus, EmbeddedBus};
+use identity::Keyring;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Error, Result, Settings, invariant::BUS};
+
+/// See the [module](self). Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    settings: Arc<Settings>,
+    bus: Arc<dyn Bus>,
+    registry: Arc<dyn Registry>,
+    keyring: Keyring,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Platform {
+    /// A platform of given parts.
+    pub fn new(
+        settings: Settings,
+        bus: Arc<dyn Bus>,
+        registry: Arc<dyn Registry>,
+        keyring: Keyring,
+    ) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            bus,
+            registry,
+            keyring,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The embedded parts of one process: a bus in the data folder, a registry in memory.
+    ///
+    /// # Errors
+    /// [`Error::DataFolder`], and [`Error::Start`] for a bus or keys that cannot be opened.
+    pub async fn embedded(settings: Settings) -> Result<Self> {
+        let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
+        let platform = Self::on(settings, Arc::new(registry.clone())).await?;
+        let stop = platform.stop.clone();
+        platform.tasks.spawn(async move { registry.sweep(stop).await });
+        Ok(platform)
+    }
+
+    /// What one service needs in a process of its own: the others are where `peers` in the settings say, and
+    /// its bus is its own.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded), and [`Error::Start`] for a peer that cannot be found.
+    pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
+        let mut peers = Vec::new();
+        for (peer, address) in &settings.peers {
+            let address = env::net::resolve(address).await.map_err(Error::start(peer, "address"))?;
+            peers.push(Instance::new(peer, address));
+        }
+        settings.data.push(service);
+        Self::on(settings, Arc::new(StaticList::new(peers))).await
+    }
+
+    async fn on(settings: Settings, registry: Arc<dyn Registry>) -> Result<Self> {
+        let data = settings.data.clone();
+        std::fs::create_dir_all(&data)
+            .map_err(|source| Error::DataFolder { path: data.clone(), source })?;
+        let keys = settings.security.keys.clone().unwrap_or_else(|| data.join("keys.json"));
+        let keyring = Keyring::open(&keys).map_err(Error::start("the platform", "keys"))?;
+        let url = format!("sqlite:{}", data.join(format!("{BUS}.sqlite")).display());
+        let bus = EmbeddedBus::open(&url).await.map_err(Error::start("the platform", "bus"))?;
+        Ok(Self::new(settings, Arc::new(bus), registry, keyring))
+    }
+
+    /// The settings that everything on this platform has.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The bus that carries events.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    /// The registry that knows who is where.
+    pub fn registry(&self) -> &Arc<dyn Registry> {
+        &self.registry
+    }
+
+    /// The keys that service tokens are signed with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Where the database of `service` is.
+    pub(crate) fn database_of(&self, service: &str) -> String {
+        let file: PathBuf = self.settings.data.join(format!("{service}.sqlite"));
+        format!("sqlite:{}", file.display())
+    }
+
+    /// Stops what the platform itself runs; the services on it must have stopped before.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,69 @@
+//! What users do with the shop: they order, some more than there is, some with a card that is declined.
+//!
+//! A simulation runs this under faults. It asserts nothing: an answer may be an error, or none, while the
+//! network is cut. What must be true afterwards is said in [`invariants`](crate::invariants).
+
+use std::time::Duration;
+
+use outrigger::{
+    GatewayClient,
+    env::{self, random},
+};
+use serde_json::{Value, json};
+
+/// Customers that order at the same time.
+const CUSTOMERS: u64 = 4;
+/// Orders that each of them places, one after the other.
+const ORDERS: u64 = 6;
+/// The longest that a customer thinks before the next order, in milliseconds.
+const THINKING_MS_MAX: u64 = 800;
+/// How often a user or product is posted until the shop has it.
+const ATTEMPTS: u32 = 100;
+
+const PRODUCTS: [(&str, u64); 3] = [("pencil", 60), ("paper", 12), ("ink", 6)];
+const METHODS: [&str; 6] = ["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_flaky", "tok_timeout"];
+
+/// Fills the shop, then lets everybody order.
+pub async fn run(client: GatewayClient) {
+    for (product, stock) in PRODUCTS {
+        let body = json!({ "id": product, "name": product, "price": 1.5, "stock": stock });
+        insist(&client, "/products", &body).await;
+    }
+    let customers = (0..CUSTOMERS).map(|number| customer(client.clone(), number));
+    outrigger::futures::future::join_all(customers).await;
+}
+
+async fn customer(client: GatewayClient, number: u64) {
+    let id = format!("customer-{number}");
+    let email = format!("{id}@example.com");
+    insist(&client, "/users", &json!({ "id": id, "name": id, "email": email })).await;
+    for _ in 0..ORDERS {
+        env::sleep(Duration::from_millis(random().below(THINKING_MS_MAX))).await;
+        let _ = client.post("/orders", &order(&id)).await;
+    }
+    // A new address, while orders are on their way.
+    let change = json!({ "name": id, "email": format!("{id}@example.org") });
+    let path = format!("/users/{id}");
+    let _ = client.request(outrigger::http::Method::PUT, &path, Some(&change)).await;
+}
+
+fn order(user: &str) -> Value {
+    let items: Vec<_> = (0..=random().below(2))
+        .map(|_| {
+            let (product, _) = PRODUCTS[random().below(PRODUCTS.len() as u64) as usize];
+            json!({ "productId": product, "quantity": 1 + random().below(4) })
+        })
+        .collect();
+    let method = METHODS[random().below(METHODS.len() as u64) as usize];
+    json!({ "userId": user, "items": items, "paymentMethod": method })
+}
+
+/// Posts until the shop has it; that it already exists is well too.
+async fn insist(client: &GatewayClient, path: &str, body: &Value) {
+    for _ in 0..ATTEMPTS {
+        match client.post(path, body).await {
+            Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 409 => return,
+            _ => env::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
