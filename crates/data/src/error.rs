@@ -130,6 +130,18 @@ pub enum Error {
         /// What is wrong with its place.
         problem: &'static str,
     },
+    /// A constraint that is checked at `COMMIT` would fail a whole group for one member's fault. Make it an immediate one.
+    #[error(
+        "migration {version} `{name}` of {part} has a constraint INITIALLY DEFERRED: make it immediate"
+    )]
+    MigrationDeferred {
+        /// Whose schema.
+        part: String,
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+    },
     /// The SQL of a migration failed. It left no trace.
     #[error("migration {version} `{name}` of {part} failed")]
     Migration {
@@ -153,7 +165,7 @@ pub enum Kind {
     UniqueViolation,
     /// A row that points to none, or whose target would go.
     ForeignKeyViolation,
-    /// A value that a `CHECK` or `NOT NULL` refuses.
+    /// A value that a `CHECK`, a `NOT NULL` or the type of a column refuses.
     CheckViolation,
     /// Another process holds the database.
     Busy,

@@ -25,7 +25,8 @@ impl Database {
     /// can run side by side during a rolling update.
     ///
     /// # Errors
-    /// [`Error::MigrationChanged`], [`Error::MigrationOrder`], [`Error::Migration`]. Steps before the failed one stay.
+    /// [`Error::MigrationChanged`], [`Error::MigrationOrder`], [`Error::MigrationDeferred`],
+    /// [`Error::Migration`]. Steps before the failed one stay.
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<()> {
         self.migrate_part(SERVICE, migrations).await
     }
@@ -139,12 +140,30 @@ async fn apply(tx: &mut Transaction, part: &str, migration: &Migration) -> Resul
     if marked == 0 {
         return Ok(());
     }
+    if defers(sql) {
+        return Err(Error::MigrationDeferred {
+            part: part.to_owned(),
+            version,
+            name: name.to_owned(),
+        });
+    }
     tracing::info!(part, version, name, "applying a migration");
     tx.batch(sql).map_err(|source| Error::Migration {
         part: part.to_owned(),
         version,
         name: name.to_owned(),
         source: Box::new(source),
+    })
+}
+
+/// Whether a constraint in it waits for `COMMIT`.
+fn defers(sql: &str) -> bool {
+    let words: Vec<&str> = sql
+        .split(|letter: char| !letter.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.array_windows().any(|[one, next]| {
+        one.eq_ignore_ascii_case("initially") && next.eq_ignore_ascii_case("deferred")
     })
 }
 

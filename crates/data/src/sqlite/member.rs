@@ -146,11 +146,7 @@ fn refuse_control(sql: &str) -> Result<()> {
         "DETACH",
         "VACUUM",
     ];
-    let word = sql
-        .trim_start()
-        .split(|letter: char| !letter.is_ascii_alphabetic())
-        .next()
-        .unwrap_or_default();
+    let word = first_word(sql);
     if CONTROL
         .iter()
         .any(|control| control.eq_ignore_ascii_case(word))
@@ -160,4 +156,21 @@ fn refuse_control(sql: &str) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// The first word of a statement, past what SQLite skips.
+fn first_word(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|letter: char| letter.is_whitespace() || letter == ';');
+        let comment_end = match rest.get(..2) {
+            Some("--") => "\n",
+            Some("/*") => "*/",
+            _ => break,
+        };
+        rest = rest.split_once(comment_end).map_or("", |(_, after)| after);
+    }
+    rest.split(|letter: char| !letter.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default()
 }

@@ -79,7 +79,12 @@ fn kind(error: &rusqlite::Error) -> Kind {
             | ffi::SQLITE_CONSTRAINT_ROWID,
         ) => Kind::UniqueViolation,
         (_, ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => Kind::ForeignKeyViolation,
-        (_, ffi::SQLITE_CONSTRAINT_CHECK | ffi::SQLITE_CONSTRAINT_NOTNULL) => Kind::CheckViolation,
+        (
+            _,
+            ffi::SQLITE_CONSTRAINT_CHECK
+            | ffi::SQLITE_CONSTRAINT_NOTNULL
+            | ffi::SQLITE_CONSTRAINT_DATATYPE,
+        ) => Kind::CheckViolation,
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Kind::Busy,
         (ErrorCode::DiskFull | ErrorCode::SystemIoFailure, _) => Kind::Storage,
         _ => Kind::Other,

@@ -11,7 +11,8 @@
 //! member that lingers. Each of the three, when it is dropped, looks after the group (a cancelled wait too). No member
 //! waits for an acknowledgement that does not come.
 //!
-//! The lock around the slot and the queue is never held during a statement. Wakers are all that it uses of the async
+//! The lock around the slot and the queue is never held during a statement, nor while a waker is called or dropped,
+//! which may run anything. Wakers are all that it uses of the async
 //! world, so those who wait may live on different runtimes.
 
 use std::{
@@ -115,11 +116,12 @@ impl Future for Turn<'_> {
         if first == self.number
             && let Some(session) = desk.session.take()
         {
-            if let Some(number) = self.number {
-                desk.queue.remove(&number);
-            }
+            let waker = self
+                .number
+                .take()
+                .and_then(|number| desk.queue.remove(&number));
             drop(desk);
-            self.number = None;
+            drop(waker);
             return Poll::Ready(Ok(session));
         }
         if self.number.is_none() && desk.queue.len() >= QUEUE_LIMIT {
@@ -129,8 +131,9 @@ impl Future for Turn<'_> {
         }
         let number = self.number.unwrap_or(desk.next);
         desk.next = desk.next.max(number + 1);
-        desk.queue.insert(number, context.waker().clone());
+        let waker = desk.queue.insert(number, context.waker().clone());
         drop(desk);
+        drop(waker);
         self.number = Some(number);
         Poll::Pending
     }
@@ -139,7 +142,8 @@ impl Future for Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.writer.desk().queue.remove(&number);
+            let waker = self.writer.desk().queue.remove(&number);
+            drop(waker);
             self.writer.close_idle();
         }
     }

@@ -1,0 +1,106 @@
+//! Durable timers.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+mod fixture;
+
+use std::time::Duration;
+
+use env::Timestamp;
+use fixture::Fixture;
+use outrigger_data as data;
+
+use data::{Database, Timer};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+async fn schedule(db: &Database, id: &str, kind: &str, due: i64) {
+    let timer = Timer {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        due: at(due),
+        payload: id.into(),
+    };
+    let mut tx = db.begin().await.unwrap();
+    tx.schedule(&timer).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn take(db: &Database, kind: &str, now: i64, limit: u32) -> Vec<String> {
+    let mut tx = db.begin().await.unwrap();
+    let timers = tx.due_timers(kind, at(now), limit).await.unwrap();
+    tx.commit().await.unwrap();
+    timers.into_iter().map(|timer| timer.id).collect()
+}
+
+#[tokio::test]
+async fn due_timers_are_taken_once_in_order_by_kind() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    for (id, kind, due) in [
+        ("c", "saga", 30),
+        ("a", "saga", 10),
+        ("b", "saga", 20),
+        ("x", "retry", 5),
+    ] {
+        schedule(&db, id, kind, due).await;
+    }
+    assert_eq!(db.next_timer("saga").await.unwrap(), Some(at(10)));
+    assert_eq!(db.next_timer("none").await.unwrap(), None);
+
+    assert_eq!(take(&db, "saga", 9, 10).await, Vec::<String>::new());
+    assert_eq!(take(&db, "saga", 20, 1).await, ["a"]);
+    assert_eq!(take(&db, "saga", 30, 10).await, ["b", "c"]);
+    assert_eq!(take(&db, "saga", 99, 10).await, Vec::<String>::new());
+    assert_eq!(take(&db, "retry", 99, 10).await, ["x"]);
+}
+
+#[tokio::test]
+async fn a_timer_taken_by_a_transaction_that_rolls_back_fires_again() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    schedule(&db, "a", "saga", 10).await;
+    let mut tx = db.begin().await.unwrap();
+    let timers = tx.due_timers("saga", at(10), 10).await.unwrap();
+    assert_eq!(timers[0].payload, b"a");
+    drop(tx);
+    assert_eq!(take(&db, "saga", 10, 10).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    schedule(&db, "a", "saga", 10).await;
+    schedule(&db, "a", "saga", 50).await;
+    assert_eq!(db.next_timer("saga").await.unwrap(), Some(at(50)));
+
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.cancel_timer("a").await.unwrap());
+    assert!(!tx.cancel_timer("a").await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(db.next_timer("saga").await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn setting_a_timer_wakes_the_loop_that_waits_for_a_later_one() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let mut changes = db.timers_changed();
+    let woken = tokio::spawn(async move {
+        env::timeout(Duration::from_secs(60), changes.wait())
+            .await
+            .is_ok()
+    });
+    schedule(&db, "a", "saga", 10).await;
+    assert!(woken.await.unwrap());
+}

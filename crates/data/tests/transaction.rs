@@ -1,0 +1,235 @@
+//! What one transaction promises.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+mod fixture;
+
+use std::time::Duration;
+
+use fixture::{Fixture, entries, insert, message, outbox_ids};
+use outrigger_data as data;
+
+use data::{Error, Timer, Transaction, params};
+
+#[tokio::test]
+async fn g1_atomic_state_outbox_inbox_and_timers_are_kept_together() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let mut tx = db.begin().await.unwrap();
+    write_everything(&mut tx).await;
+    tx.commit().await.unwrap();
+
+    assert_eq!(entries(&db).await, [1]);
+    assert_eq!(outbox_ids(&db).await, ["1"]);
+    assert!(db.next_timer("reminder").await.unwrap().is_some());
+    assert!(
+        !db.begin()
+            .await
+            .unwrap()
+            .receive("group", "m")
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn g1_atomic_state_outbox_inbox_and_timers_go_together() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let mut dropped = db.begin().await.unwrap();
+    write_everything(&mut dropped).await;
+    drop(dropped);
+
+    let mut rolled_back = db.begin().await.unwrap();
+    write_everything(&mut rolled_back).await;
+    rolled_back.rollback().await.unwrap();
+
+    let mut failed = db.begin().await.unwrap();
+    write_everything(&mut failed).await;
+    assert!(
+        insert(&mut failed, 1)
+            .await
+            .unwrap_err()
+            .is_unique_violation()
+    );
+    assert!(matches!(failed.commit().await.unwrap_err(), Error::Aborted));
+
+    assert!(entries(&db).await.is_empty());
+    assert!(outbox_ids(&db).await.is_empty());
+    assert!(db.next_timer("reminder").await.unwrap().is_none());
+    assert!(
+        db.begin()
+            .await
+            .unwrap()
+            .receive("group", "m")
+            .await
+            .unwrap()
+    );
+}
+
+async fn write_everything(tx: &mut Transaction) {
+    assert!(tx.receive("group", "m").await.unwrap());
+    insert(tx, 1).await.unwrap();
+    tx.enqueue(message(1));
+    let due = env::now();
+    let (id, kind) = ("t".to_owned(), "reminder".to_owned());
+    tx.schedule(&Timer {
+        id,
+        kind,
+        due,
+        payload: Vec::new(),
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn errors_are_classified() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, 1).await.unwrap();
+    let twice = insert(&mut tx, 1).await.unwrap_err();
+    assert!(
+        twice.is_unique_violation() && !twice.is_retryable(),
+        "{twice:?}"
+    );
+    let after = insert(&mut tx, 2).await.unwrap_err();
+    assert!(matches!(after, Error::Aborted), "{after:?}");
+}
+
+#[tokio::test]
+async fn parameters_are_numbered_and_counted() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let row = db
+        .query_one("SELECT $2 || $1 || $2 AS joined", params!["a", "b"])
+        .await
+        .unwrap();
+    assert_eq!(row.unwrap().get::<String>("joined").unwrap(), "bab");
+
+    for (sql, given) in [("SELECT $1", 0), ("SELECT $1", 2), ("SELECT 1", 1)] {
+        let error = db
+            .query(sql, &vec![data::Value::Null; given])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::Parameters { .. }),
+            "{sql}: {error:?}"
+        );
+    }
+    for sql in [
+        "SELECT ?",
+        "SELECT ?1",
+        "SELECT :name",
+        "SELECT $name",
+        "SELECT $0",
+    ] {
+        let error = db.query(sql, params![1]).await.unwrap_err();
+        assert!(
+            matches!(error, Error::ParameterForm { .. }),
+            "{sql}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_statement_cannot_end_the_transaction_of_the_group() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    for sql in [
+        "COMMIT",
+        "end",
+        ";; rollback",
+        "-- a\nBEGIN",
+        "/* b */ SAVEPOINT s",
+        "PRAGMA foreign_keys=0",
+    ] {
+        let mut tx = db.begin().await.unwrap();
+        let error = tx.execute(sql, params![]).await.unwrap_err();
+        assert!(
+            matches!(error, Error::TransactionControl { .. }),
+            "{sql}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn foreign_keys_are_enforced() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let sql = "CREATE TABLE child (entry BIGINT NOT NULL REFERENCES entry (id))";
+    db.migrate_part(
+        "child",
+        &[data::Migration {
+            version: 1,
+            name: "child",
+            sql,
+        }],
+    )
+    .await
+    .unwrap();
+    let mut tx = db.begin().await.unwrap();
+    let error = tx
+        .execute("INSERT INTO child VALUES (7)", params![])
+        .await
+        .unwrap_err();
+    let expected = data::error::Kind::ForeignKeyViolation;
+    assert!(
+        matches!(error, Error::Statement { kind, .. } if kind == expected),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn changes_wake_at_the_commit_and_miss_none() {
+    let Fixture {
+        db,
+        folder: _folder,
+    } = Fixture::new().await;
+    let mut changes = db.changes("news");
+    let mut late = changes.clone();
+    let silent = async |changes: &mut data::Changes| {
+        env::timeout(Duration::from_millis(20), changes.wait())
+            .await
+            .is_err()
+    };
+
+    let mut tx = db.begin().await.unwrap();
+    tx.notify("news");
+    assert!(silent(&mut changes).await, "not committed yet");
+    tx.commit().await.unwrap();
+    changes.wait().await;
+    assert!(silent(&mut changes).await, "once for one commit");
+    late.wait().await; // each handle has its own place
+
+    let mut undone = db.begin().await.unwrap();
+    undone.notify("news");
+    drop(undone);
+    assert!(silent(&mut changes).await, "rolled back");
+}
+
+#[test]
+fn transactions_travel_between_threads() {
+    async fn all(db: data::Database) -> data::Result<()> {
+        let mut tx = db.begin().await?;
+        tx.execute("SELECT 1", params![]).await?;
+        tx.receive("group", "message").await?;
+        tx.commit().await
+    }
+    fn compiles(db: data::Database) -> impl Future<Output = data::Result<()>> + Send {
+        all(db)
+    }
+    let _ = compiles;
+}
