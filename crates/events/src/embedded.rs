@@ -1,0 +1,239 @@
+//! The bus in process: a log in a SQLite database of its own.
+//!
+//! All that must survive is in the database: the log, the groups, what each has still to handle, retries and
+//! dead letters. Only the leases of what is being handled are in memory, so a restart of the process delivers
+//! that again. Subscriptions are woken by what is published; nothing polls but a slow backstop.
+//!
+//! Publishing is idempotent for as long as the event is in the log; see [`Options`] for how long that is.
+
+mod group;
+mod log;
+mod subscription;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use data::{Database, Migration};
+use futures::future::BoxFuture;
+
+use crate::{Bus, CloudEvent, DeadLetter, Result, Subscription, pattern};
+use group::Group;
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "log, groups and deliveries",
+    sql: include_str!("embedded/schema.sql"),
+}];
+
+/// How much of the log is kept of what every group has handled. What is still to be handled, or is a dead
+/// letter, is always kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// At most this many events. At least 1; default 100,000.
+    pub max_events: u32,
+    /// At most this old. Default 7 days.
+    pub max_age: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_events: 100_000,
+            max_age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// See the [module](self). Clones are handles of one bus.
+#[derive(Clone)]
+pub struct EmbeddedBus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Database,
+    options: Options,
+    /// The groups that somebody subscribed to since the process started, by name.
+    groups: Mutex<BTreeMap<String, Arc<Group>>>,
+    /// Events taken since the log was last pruned.
+    unpruned: std::sync::atomic::AtomicU32,
+    /// Held while a group is made or changed, so that two do not make it at once.
+    joining: tokio::sync::Mutex<()>,
+}
+
+/// How a group is doing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: String,
+    /// What it subscribed to.
+    pub types: Vec<String>,
+    /// Events that it has still to handle: being handled, waiting for their turn or for a retry.
+    pub pending: u64,
+    /// Events that it could not handle.
+    pub dead: u64,
+}
+
+impl EmbeddedBus {
+    /// Opens the log at `url`, such as `sqlite:data/bus.sqlite`, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::with(Database::open(url).await?, Options::default()).await
+    }
+
+    /// The bus whose log is in `db`, which is used for nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub async fn with(db: Database, options: Options) -> Result<Self> {
+        db.migrate(MIGRATIONS).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                options,
+                groups: Mutex::default(),
+                unpruned: 0.into(),
+                joining: tokio::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    /// How every group is doing, by name.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub async fn groups(&self) -> Result<Vec<GroupStatus>> {
+        log::groups(&self.inner.db).await
+    }
+
+    /// Removes a group for good, with what it has still to handle: for a service that is no more, for whose
+    /// sake the log would otherwise be kept for ever.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub async fn forget(&self, group: &str) -> Result<()> {
+        let _joining = self.inner.joining.lock().await;
+        let mut tx = self.inner.db.begin().await?;
+        log::forget(&mut tx, group).await?;
+        tx.commit().await?;
+        self.inner.groups().remove(group);
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, group: &str) {
+        if let Some(group) = self.groups().get(group) {
+            group.wake();
+        }
+    }
+
+    async fn publish(&self, batch: Vec<CloudEvent>) -> Result<()> {
+        let mut entries = Vec::with_capacity(batch.len());
+        for event in &batch {
+            entries.push((event, event.to_json()?));
+        }
+        let mut tx = self.db.begin().await?;
+        let wanting = log::append(&mut tx, entries).await?;
+        let taken = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        if self.is_time_to_prune(taken) {
+            log::prune(&mut tx, &self.options).await?;
+        }
+        tx.commit().await?;
+        for group in wanting {
+            self.wake(&group);
+        }
+        Ok(())
+    }
+
+    /// Once in so many events, so that pruning costs next to nothing for each.
+    fn is_time_to_prune(&self, taken: u32) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        let every = (self.options.max_events / 16).clamp(1, 1024);
+        let before = self.unpruned.fetch_add(taken, Relaxed);
+        if before.saturating_add(taken) < every {
+            return false;
+        }
+        self.unpruned.store(0, Relaxed);
+        true
+    }
+
+    async fn join(&self, name: &str, types: &[String]) -> Result<Arc<Group>> {
+        for wanted in types {
+            pattern::check(wanted)?;
+        }
+        let mut types: Vec<&str> = types.iter().map(String::as_str).collect();
+        types.sort_unstable();
+        types.dedup();
+
+        let _joining = self.joining.lock().await;
+        let mut tx = self.db.begin().await?;
+        let id = log::join(&mut tx, name, &types).await?;
+        tx.commit().await?;
+        let known = self.groups().get(name).cloned();
+        let group = match known {
+            Some(group) => group,
+            None => {
+                let group = Arc::new(Group::new(id, log::retries(&self.db, id).await?));
+                self.groups().insert(name.to_owned(), Arc::clone(&group));
+                group
+            }
+        };
+        group.wake();
+        Ok(group)
+    }
+}
+
+impl Bus for EmbeddedBus {
+    fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.inner.publish(batch))
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        types: &'a [String],
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
+        Box::pin(async move {
+            let group = self.inner.join(group, types).await?;
+            let db = self.inner.db.clone();
+            Ok(Box::new(subscription::Embedded::new(db, group)) as Box<dyn Subscription>)
+        })
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        group: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        Box::pin(log::dead_letters(&self.inner.db, group))
+    }
+
+    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut tx = self.inner.db.begin().await?;
+            log::replay(&mut tx, group, id).await?;
+            tx.commit().await?;
+            self.inner.wake(group);
+            Ok(())
+        })
+    }
+
+    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut tx = self.inner.db.begin().await?;
+            log::give_up(&mut tx, group, id).await?;
+            tx.commit().await?;
+            self.inner.wake(group);
+            Ok(())
+        })
+    }
+}

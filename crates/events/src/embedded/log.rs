@@ -1,0 +1,350 @@
+//! The statements of the embedded bus: all that is known of its tables.
+
+use std::{sync::Arc, time::Duration};
+
+use data::{Database, Row, Transaction, Value, params};
+use env::{Instant, Timestamp};
+
+use super::{GroupStatus, Options};
+use crate::{CloudEvent, DeadLetter, Delivery, Error, Result, pattern};
+
+// The states of a delivery; embedded/schema.sql says what they mean. Conditions have them as literals, for the
+// partial indexes.
+const READY: i64 = 0;
+const WAITING: i64 = 2;
+const DEAD: i64 = 3;
+
+/// The most bytes that are kept of an error.
+const ERROR_LIMIT: usize = 4096;
+
+/// How a delivery ended.
+pub(super) enum End<'a> {
+    Handled,
+    Retry { after: Duration, error: &'a str },
+    Dead { error: &'a str },
+}
+
+/// Appends what is not in the log yet, for every group that wants it. Returns all groups that want any of it.
+pub(super) async fn append(
+    tx: &mut Transaction,
+    batch: Vec<(&CloudEvent, Vec<u8>)>,
+) -> Result<Vec<String>> {
+    let groups = every_group(tx).await?;
+    let mut wanting = vec![false; groups.len()];
+    for (event, json) in batch {
+        let inserted = tx
+            .query_one(
+                "INSERT INTO log (id, type, key, time, event) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (id) DO NOTHING RETURNING sequence",
+                params![
+                    event.id.as_str(),
+                    event.kind.as_str(),
+                    event.key(),
+                    env::now().as_millisecond(),
+                    json
+                ],
+            )
+            .await?;
+        for (group, wants) in groups.iter().zip(&mut wanting) {
+            if !group.wants(&event.kind) {
+                continue;
+            }
+            // Also for what was there before: whoever published it may not have come to wake the group.
+            *wants = true;
+            if let Some(row) = &inserted {
+                let sequence: i64 = row.get("sequence")?;
+                tx.execute(
+                    "INSERT INTO deliveries (group_id, sequence, key, state) VALUES ($1, $2, $3,
+                     EXISTS (SELECT 1 FROM deliveries WHERE group_id = $1 AND key = $3))",
+                    params![group.id, sequence, event.key()],
+                )
+                .await?;
+            }
+        }
+    }
+    let wanting = groups.into_iter().zip(wanting);
+    Ok(wanting
+        .filter_map(|(group, wants)| wants.then_some(group.name))
+        .collect())
+}
+
+struct GroupRow {
+    id: i64,
+    name: String,
+    types: String,
+}
+
+impl GroupRow {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            types: row.get("types")?,
+        })
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        let mut types = self.types.split(' ');
+        types.any(|wanted| pattern::covers(wanted, kind))
+    }
+}
+
+/// Read in the transaction that appends: a group that is made meanwhile comes wholly before it or wholly after.
+async fn every_group(tx: &mut Transaction) -> Result<Vec<GroupRow>> {
+    let every = "SELECT id, name, types FROM consumer_groups ORDER BY id";
+    let rows = tx.query(every, params![]).await?;
+    rows.iter().map(GroupRow::read).collect()
+}
+
+/// Makes the group, which then has all that is in the log to handle, or changes what it wants. Returns its id.
+pub(super) async fn join(tx: &mut Transaction, name: &str, types: &[&str]) -> Result<i64> {
+    let find = "SELECT id, name, types FROM consumer_groups WHERE name = $1";
+    let known = tx.query_one(find, params![name]).await?;
+    let known = known.as_ref().map(GroupRow::read).transpose()?;
+    let wanted = types.join(" ");
+    match known {
+        Some(group) if group.types == wanted => Ok(group.id),
+        Some(group) => {
+            let update = "UPDATE consumer_groups SET types = $2 WHERE id = $1";
+            tx.execute(update, params![group.id, wanted]).await?;
+            let (condition, mut values) = wanting(types, 2);
+            values.insert(0, group.id.into());
+            let unwanted = format!(
+                "DELETE FROM deliveries WHERE group_id = $1
+                 AND sequence IN (SELECT sequence FROM log WHERE NOT ({condition}))"
+            );
+            tx.execute(&unwanted, &values).await?;
+            release_all(tx, group.id).await?;
+            Ok(group.id)
+        }
+        None => {
+            let insert = "INSERT INTO consumer_groups (name, types) VALUES ($1, $2) RETURNING id";
+            let row = tx.query_one(insert, params![name, wanted]).await?;
+            let id: i64 = row.map_or(Ok(0), |row| row.get("id"))?;
+            let (condition, mut values) = wanting(types, 2);
+            values.insert(0, id.into());
+            let from_the_start = format!(
+                "INSERT INTO deliveries (group_id, sequence, key, state)
+                 SELECT $1, sequence, key, 1 FROM log WHERE {condition}"
+            );
+            tx.execute(&from_the_start, &values).await?;
+            release_all(tx, id).await?;
+            Ok(id)
+        }
+    }
+}
+
+/// The condition on `type` that one of `types` is wanted, its parameters numbered from `first`.
+fn wanting(types: &[&str], first: usize) -> (String, Vec<Value>) {
+    let mut conditions = vec!["FALSE".to_owned()];
+    let mut values = Vec::new();
+    for wanted in types {
+        let number = first + values.len();
+        match pattern::prefix(wanted) {
+            None => {
+                conditions.push(format!("type = ${number}"));
+                values.push((*wanted).into());
+            }
+            Some(prefix) => {
+                conditions.push(format!("substr(type, 1, length(${number})) = ${number}"));
+                values.push(prefix.into());
+            }
+        }
+    }
+    (conditions.join(" OR "), values)
+}
+
+/// Makes the earliest of every key ready, where it is held by nothing any more.
+async fn release_all(tx: &mut Transaction, group: i64) -> Result<()> {
+    let release =
+        "UPDATE deliveries SET state = 0 WHERE group_id = $1 AND state = 1 AND sequence IN
+                   (SELECT MIN(sequence) FROM deliveries WHERE group_id = $1 GROUP BY key)";
+    tx.execute(release, params![group]).await?;
+    Ok(())
+}
+
+/// The same for one key; returns whether there was something to release.
+async fn release(tx: &mut Transaction, group: i64, key: &str) -> Result<bool> {
+    let release = "UPDATE deliveries SET state = 0 WHERE group_id = $1 AND state = 1 AND sequence =
+                   (SELECT MIN(sequence) FROM deliveries WHERE group_id = $1 AND key = $2)";
+    Ok(tx.execute(release, params![group, key]).await? > 0)
+}
+
+/// Removes a group and what it has still to handle.
+pub(super) async fn forget(tx: &mut Transaction, name: &str) -> Result<()> {
+    let pending = "DELETE FROM deliveries
+                   WHERE group_id IN (SELECT id FROM consumer_groups WHERE name = $1)";
+    tx.execute(pending, params![name]).await?;
+    let group = "DELETE FROM consumer_groups WHERE name = $1";
+    tx.execute(group, params![name]).await?;
+    Ok(())
+}
+
+/// The retries of a group as the process starts, and when they are due on its clock.
+pub(super) async fn retries(db: &Database, group: i64) -> Result<Vec<(Instant, i64)>> {
+    let waiting = "SELECT sequence, since FROM deliveries WHERE group_id = $1 AND state = 2";
+    let rows = db.query(waiting, params![group]).await?;
+    let (now, instant) = (env::now().as_millisecond(), env::instant());
+    rows.iter()
+        .map(|row| {
+            let due: i64 = row.get("since")?;
+            let left = Duration::from_millis(u64::try_from(due - now).unwrap_or(0));
+            Ok((instant + left, row.get("sequence")?))
+        })
+        .collect()
+}
+
+/// What a group may handle, the earliest first; what is being handled is among it.
+pub(super) async fn ready(db: &Database, group: i64, limit: usize) -> Result<Vec<i64>> {
+    let ready = "SELECT sequence FROM deliveries WHERE group_id = $1 AND state = 0
+                 ORDER BY sequence LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = db.query(ready, params![group, limit]).await?;
+    rows.iter().map(|row| Ok(row.get("sequence")?)).collect()
+}
+
+/// What is delivered, if it may still be.
+pub(super) async fn delivery(db: &Database, group: i64, sequence: i64) -> Result<Option<Delivery>> {
+    let find = "SELECT d.attempts, l.event FROM deliveries d JOIN log l ON l.sequence = d.sequence
+                WHERE d.group_id = $1 AND d.sequence = $2 AND d.state IN (0, 2)";
+    let Some(row) = db.query_one(find, params![group, sequence]).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Delivery {
+        event: Arc::new(CloudEvent::from_json(&row.get::<Vec<u8>>("event")?)?),
+        attempt: row.get::<u32>("attempts")?.saturating_add(1),
+        lease: sequence,
+    }))
+}
+
+/// Writes how a delivery ended; returns whether another may go for it.
+pub(super) async fn settle(
+    tx: &mut Transaction,
+    group: i64,
+    delivery: &Delivery,
+    end: &End<'_>,
+) -> Result<bool> {
+    let (state, since, error) = match end {
+        End::Handled => {
+            let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
+            tx.execute(remove, params![group, delivery.lease]).await?;
+            return release(tx, group, delivery.event.key()).await;
+        }
+        End::Retry { after, error } => {
+            let due = env::now().saturating_add(*after).unwrap_or(Timestamp::MAX);
+            (WAITING, due, error)
+        }
+        End::Dead { error } => (DEAD, env::now(), error),
+    };
+    let update = "UPDATE deliveries SET state = $3, attempts = $4, since = $5, error = $6
+                  WHERE group_id = $1 AND sequence = $2";
+    let error = &error[..error.floor_char_boundary(ERROR_LIMIT)];
+    tx.execute(
+        update,
+        params![
+            group,
+            delivery.lease,
+            state,
+            delivery.attempt,
+            since.as_millisecond(),
+            error
+        ],
+    )
+    .await?;
+    Ok(false)
+}
+
+/// The dead letters of a group, or of all.
+pub(super) async fn dead_letters(db: &Database, group: Option<&str>) -> Result<Vec<DeadLetter>> {
+    let find = "SELECT g.name, d.attempts, d.since, d.error, l.event,
+                (SELECT COUNT(*) FROM deliveries h WHERE h.group_id = d.group_id AND h.key = d.key) - 1 AS held
+                FROM deliveries d
+                JOIN consumer_groups g ON g.id = d.group_id JOIN log l ON l.sequence = d.sequence
+                WHERE d.state = 3 AND ($1 IS NULL OR g.name = $1) ORDER BY d.sequence, g.name";
+    let rows = db.query(find, params![group]).await?;
+    rows.iter()
+        .map(|row| {
+            let since = Timestamp::from_millisecond(row.get("since")?);
+            Ok(DeadLetter {
+                group: row.get("name")?,
+                event: CloudEvent::from_json(&row.get::<Vec<u8>>("event")?)?,
+                error: row.get("error")?,
+                attempts: row.get("attempts")?,
+                time: since.unwrap_or_default(),
+                held: row.get::<i64>("held")?.unsigned_abs(),
+            })
+        })
+        .collect()
+}
+
+/// Makes a dead letter ready, as if it had never been delivered.
+pub(super) async fn replay(tx: &mut Transaction, group: &str, id: &str) -> Result<()> {
+    let (group, sequence, _) = dead_letter(tx, group, id).await?;
+    let update = "UPDATE deliveries SET state = $3, attempts = 0, since = NULL
+                  WHERE group_id = $1 AND sequence = $2";
+    tx.execute(update, params![group, sequence, READY]).await?;
+    Ok(())
+}
+
+/// Removes a dead letter, and lets the next of its key go.
+pub(super) async fn give_up(tx: &mut Transaction, group: &str, id: &str) -> Result<()> {
+    let (group, sequence, key) = dead_letter(tx, group, id).await?;
+    let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
+    tx.execute(remove, params![group, sequence]).await?;
+    release(tx, group, &key).await?;
+    Ok(())
+}
+
+async fn dead_letter(tx: &mut Transaction, group: &str, id: &str) -> Result<(i64, i64, String)> {
+    let find = "SELECT d.group_id, d.sequence, d.key FROM deliveries d
+                JOIN consumer_groups g ON g.id = d.group_id JOIN log l ON l.sequence = d.sequence
+                WHERE g.name = $1 AND l.id = $2 AND d.state = 3";
+    match tx.query_one(find, params![group, id]).await? {
+        Some(row) => Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        None => Err(Error::NoDeadLetter {
+            group: group.to_owned(),
+            id: id.to_owned(),
+        }),
+    }
+}
+
+/// How every group is doing.
+pub(super) async fn groups(db: &Database) -> Result<Vec<GroupStatus>> {
+    let find = "SELECT g.name, g.types, COUNT(d.sequence) AS total,
+                COUNT(CASE WHEN d.state = 3 THEN 1 END) AS dead
+                FROM consumer_groups g LEFT JOIN deliveries d ON d.group_id = g.id
+                GROUP BY g.id ORDER BY g.name";
+    let rows = db.query(find, params![]).await?;
+    rows.iter()
+        .map(|row| {
+            let types: String = row.get("types")?;
+            let (total, dead): (i64, i64) = (row.get("total")?, row.get("dead")?);
+            Ok(GroupStatus {
+                group: row.get("name")?,
+                types: types.split_whitespace().map(str::to_owned).collect(),
+                pending: (total - dead).unsigned_abs(),
+                dead: dead.unsigned_abs(),
+            })
+        })
+        .collect()
+}
+
+/// Removes the oldest of what every group has handled, as far as `options` allow.
+pub(super) async fn prune(tx: &mut Transaction, options: &Options) -> Result<()> {
+    let oldest = env::now().saturating_sub(options.max_age);
+    let oldest = oldest.unwrap_or(Timestamp::MIN);
+    let prune = "DELETE FROM log WHERE sequence IN (
+                     SELECT l.sequence FROM log l
+                     WHERE l.sequence <= MAX(
+                         COALESCE((SELECT MAX(sequence) FROM log), 0) - $1,
+                         COALESCE((SELECT sequence FROM log WHERE time < $2 ORDER BY time DESC LIMIT 1), 0))
+                     AND l.sequence < (SELECT MAX(sequence) FROM log)
+                     AND NOT EXISTS (
+                         SELECT 1 FROM consumer_groups g CROSS JOIN deliveries d
+                         WHERE d.group_id = g.id AND d.sequence = l.sequence)
+                     ORDER BY l.sequence LIMIT 4096)";
+    let most = i64::from(options.max_events.max(1));
+    tx.execute(prune, params![most, oldest.as_millisecond()])
+        .await?;
+    Ok(())
+}

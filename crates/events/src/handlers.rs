@@ -1,0 +1,264 @@
+//! What a service does when something happens: its handlers, by the type of event.
+
+use std::{future::Future, sync::Arc};
+
+use data::Transaction;
+use env::BoxError;
+use futures::future::BoxFuture;
+
+use crate::{CloudEvent, Event, pattern};
+
+/// Handles an `E` in a transaction: any `async fn(&mut Transaction, E) -> Result<(), BoxError>`.
+///
+/// It is a trait of its own because the future borrows the transaction, which a bound of `Fn` cannot say.
+pub trait Handler<'a, E>: Send + Sync + 'static {
+    /// What the handler does.
+    type Future: Future<Output = Result<(), BoxError>> + Send + 'a;
+
+    /// Starts it.
+    fn handle(&self, tx: &'a mut Transaction, event: E) -> Self::Future;
+}
+
+impl<'a, E, F, Fut> Handler<'a, E> for F
+where
+    F: Fn(&'a mut Transaction, E) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'a,
+{
+    type Future = Fut;
+
+    fn handle(&self, tx: &'a mut Transaction, event: E) -> Fut {
+        self(tx, event)
+    }
+}
+
+/// Handles an `E` with what was prepared for it before the transaction:
+/// any `async fn(&mut Transaction, E, P) -> Result<(), BoxError>`.
+pub trait PreparedHandler<'a, E, P>: Send + Sync + 'static {
+    /// What the handler does.
+    type Future: Future<Output = Result<(), BoxError>> + Send + 'a;
+
+    /// Starts it.
+    fn handle(&self, tx: &'a mut Transaction, event: E, prepared: P) -> Self::Future;
+}
+
+impl<'a, E, P, F, Fut> PreparedHandler<'a, E, P> for F
+where
+    F: Fn(&'a mut Transaction, E, P) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'a,
+{
+    type Future = Fut;
+
+    fn handle(&self, tx: &'a mut Transaction, event: E, prepared: P) -> Fut {
+        self(tx, event, prepared)
+    }
+}
+
+/// The handlers of one group.
+///
+/// An event goes to every handler whose type or pattern it matches. Each has its own transaction and its own
+/// entry in the inbox, under `group/pattern`: where one fails, what another did stays, and the retry skips it.
+/// (The second handler of a pattern is `group/pattern#2`, and so on.)
+///
+/// ```
+/// # use outrigger_events as events;
+/// use data::Transaction;
+/// use events::{CloudEvent, Event, Handlers};
+///
+/// #[derive(serde::Serialize, serde::Deserialize, Event)]
+/// #[event("user.updated", version = 1, key = user_id, crate = events)]
+/// struct UserUpdated { user_id: String, name: String }
+///
+/// async fn renamed(tx: &mut Transaction, event: UserUpdated) -> Result<(), env::BoxError> {
+///     let rename = "UPDATE customers SET name = $2 WHERE id = $1";
+///     tx.execute(rename, data::params![event.user_id, event.name]).await?;
+///     Ok(())
+/// }
+/// async fn logged(_: &mut Transaction, event: CloudEvent) -> Result<(), env::BoxError> {
+///     println!("{} of {}", event.kind, event.source);
+///     Ok(())
+/// }
+///
+/// let handlers = Handlers::new().on::<UserUpdated, _>(renamed).on_raw("order.*", logged);
+/// assert_eq!(handlers.types(), ["user.updated", "order.*"]);
+/// ```
+#[derive(Clone, Default)]
+pub struct Handlers {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pattern: Arc<str>,
+    /// What the inbox knows the handler by, within its group.
+    pub(crate) name: Arc<str>,
+    pub(crate) start: Arc<Start>,
+}
+
+/// Reads the event and prepares; what comes of it is to be done in the transaction.
+pub(crate) type Start =
+    dyn Fn(CloudEvent) -> BoxFuture<'static, Result<Box<dyn Effect>, BoxError>> + Send + Sync;
+
+/// What is left to do once a handler is prepared.
+pub(crate) trait Effect: Send {
+    fn apply<'a>(self: Box<Self>, tx: &'a mut Transaction) -> BoxFuture<'a, Result<(), BoxError>>;
+}
+
+impl Handlers {
+    /// No handlers yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Handles every `E`.
+    #[must_use]
+    pub fn on<E, H>(self, handler: H) -> Self
+    where
+        E: Event,
+        H: for<'a> Handler<'a, E>,
+    {
+        let handler = Arc::new(handler);
+        self.add(E::TYPE, move |event| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let event = event.decode::<E>()?;
+                Ok(Box::new(Plain { handler, event }) as Box<dyn Effect>)
+            })
+        })
+    }
+
+    /// Handles every event whose type matches `pattern`, exact or `order.*`, as it came.
+    #[must_use]
+    pub fn on_raw<H>(self, pattern: &str, handler: H) -> Self
+    where
+        H: for<'a> Handler<'a, CloudEvent>,
+    {
+        let handler = Arc::new(handler);
+        self.add(pattern, move |event| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move { Ok(Box::new(Plain { handler, event }) as Box<dyn Effect>) })
+        })
+    }
+
+    /// Handles every `E` in two steps: `prepare` with the event and its id, then `handler` in the transaction
+    /// with what came of that.
+    ///
+    /// Calls to the outside belong into `prepare`, for a transaction awaits nothing but its own statements. It
+    /// may run more than once for an event, even after the event was handled: make it idempotent by the id.
+    #[must_use]
+    pub fn on_prepared<E, P, F, Fut, H>(self, prepare: F, handler: H) -> Self
+    where
+        E: Event + Clone,
+        P: Send + 'static,
+        F: Fn(E, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<P, BoxError>> + Send + 'static,
+        H: for<'a> PreparedHandler<'a, E, P>,
+    {
+        let (prepare, handler) = (Arc::new(prepare), Arc::new(handler));
+        self.add(E::TYPE, move |envelope| {
+            let (prepare, handler) = (Arc::clone(&prepare), Arc::clone(&handler));
+            Box::pin(async move {
+                let event = envelope.decode::<E>()?;
+                let prepared = prepare(event.clone(), envelope.id).await?;
+                Ok(Box::new(Prepared {
+                    handler,
+                    event,
+                    prepared,
+                }) as Box<dyn Effect>)
+            })
+        })
+    }
+
+    /// As [`on_prepared`](Self::on_prepared), for every event whose type matches `pattern`, as it came.
+    #[must_use]
+    pub fn on_raw_prepared<P, F, Fut, H>(self, pattern: &str, prepare: F, handler: H) -> Self
+    where
+        P: Send + 'static,
+        F: Fn(CloudEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<P, BoxError>> + Send + 'static,
+        H: for<'a> PreparedHandler<'a, CloudEvent, P>,
+    {
+        let (prepare, handler) = (Arc::new(prepare), Arc::new(handler));
+        self.add(pattern, move |event| {
+            let (prepare, handler) = (Arc::clone(&prepare), Arc::clone(&handler));
+            Box::pin(async move {
+                let prepared = prepare(event.clone()).await?;
+                Ok(Box::new(Prepared {
+                    handler,
+                    event,
+                    prepared,
+                }) as Box<dyn Effect>)
+            })
+        })
+    }
+
+    /// The types and patterns that are handled, each once.
+    pub fn types(&self) -> Vec<String> {
+        let mut types: Vec<String> = Vec::new();
+        for entry in &self.entries {
+            if !types.iter().any(|known| **known == *entry.pattern) {
+                types.push(entry.pattern.as_ref().into());
+            }
+        }
+        types
+    }
+
+    /// The handlers of events of the type `kind`.
+    pub(crate) fn matching(&self, kind: &str) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(move |entry| pattern::covers(&entry.pattern, kind))
+    }
+
+    fn add(
+        mut self,
+        pattern: &str,
+        start: impl Fn(CloudEvent) -> BoxFuture<'static, Result<Box<dyn Effect>, BoxError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let same = |entry: &&Entry| *entry.pattern == *pattern;
+        let name = match self.entries.iter().filter(same).count() {
+            0 => pattern.into(),
+            earlier => format!("{pattern}#{}", earlier + 1).into(),
+        };
+        self.entries.push(Entry {
+            pattern: pattern.into(),
+            name,
+            start: Arc::new(start),
+        });
+        self
+    }
+}
+
+struct Plain<H, E> {
+    handler: Arc<H>,
+    event: E,
+}
+
+impl<H, E> Effect for Plain<H, E>
+where
+    E: Send + 'static,
+    H: for<'a> Handler<'a, E>,
+{
+    fn apply<'a>(self: Box<Self>, tx: &'a mut Transaction) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(self.handler.handle(tx, self.event))
+    }
+}
+
+struct Prepared<H, E, P> {
+    handler: Arc<H>,
+    event: E,
+    prepared: P,
+}
+
+impl<H, E, P> Effect for Prepared<H, E, P>
+where
+    E: Send + 'static,
+    P: Send + 'static,
+    H: for<'a> PreparedHandler<'a, E, P>,
+{
+    fn apply<'a>(self: Box<Self>, tx: &'a mut Transaction) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(self.handler.handle(tx, self.event, self.prepared))
+    }
+}

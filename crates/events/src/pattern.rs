@@ -1,0 +1,30 @@
+//! Which types of events are wanted: an exact type, or all that begin with what stands before `.*`.
+
+use crate::{Error, Result, envelope::NAME_LIMIT};
+
+/// Refuses what no type of an event can match.
+pub(crate) fn check(pattern: &str) -> Result<()> {
+    let name = pattern.strip_suffix(".*").unwrap_or(pattern);
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !name.is_empty() && name.chars().all(legal) && pattern.len() <= NAME_LIMIT {
+        return Ok(());
+    }
+    Err(Error::InvalidPattern {
+        pattern: pattern.to_owned(),
+    })
+}
+
+/// What every matching type begins with, where `pattern` is not exact: `order.` of `order.*`.
+pub(crate) fn prefix(pattern: &str) -> Option<&str> {
+    pattern
+        .ends_with(".*")
+        .then(|| &pattern[..pattern.len() - 1])
+}
+
+/// Whether events of the type `kind` are wanted by `pattern`.
+pub(crate) fn covers(pattern: &str, kind: &str) -> bool {
+    match prefix(pattern) {
+        None => pattern == kind,
+        Some(prefix) => kind.starts_with(prefix),
+    }
+}

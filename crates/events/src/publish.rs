@@ -1,0 +1,58 @@
+//! Publishing in a transaction: the event is told if, and only if, the transaction commits (G1).
+
+use data::{Transaction, outbox};
+use env::RequestContext;
+use telemetry::propagation;
+
+use crate::{CloudEvent, Event, Result};
+
+/// Publishes events when a transaction commits.
+///
+/// They go into the outbox of the service's database with everything else that the transaction writes; the
+/// [relay](crate::relay) brings them to the bus in the order in which they were published.
+///
+/// What caused the event is filled in: the source is the service whose database it is, the correlation and
+/// causation ids are those of the current [`RequestContext`], the trace is that of the current span.
+pub trait Publish {
+    /// Publishes `event`.
+    ///
+    /// # Errors
+    /// [`Error::Encode`](crate::Error::Encode), [`Error::TooLarge`](crate::Error::TooLarge).
+    fn publish<E: Event>(&mut self, event: E) -> Result<()>;
+
+    /// Publishes what has no type of its own here. What the envelope says already stays as it is.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and [`Error::InvalidEnvelope`](crate::Error::InvalidEnvelope).
+    fn publish_raw(&mut self, event: CloudEvent) -> Result<()>;
+}
+
+impl Publish for Transaction {
+    fn publish<E: Event>(&mut self, event: E) -> Result<()> {
+        self.publish_raw(CloudEvent::of(&event)?)
+    }
+
+    fn publish_raw(&mut self, event: CloudEvent) -> Result<()> {
+        let event = complete(event, self.owner());
+        let payload = event.to_json()?;
+        self.enqueue(outbox::Message {
+            key: event.key().to_owned(),
+            id: event.id,
+            topic: event.kind,
+            payload,
+        });
+        Ok(())
+    }
+}
+
+/// Says of the event what it does not yet say of its origin.
+fn complete(mut event: CloudEvent, source: &str) -> CloudEvent {
+    if event.source.is_empty() {
+        event.source = source.to_owned();
+    }
+    let context = RequestContext::current();
+    event.correlationid.get_or_insert(context.correlation_id);
+    event.causationid = event.causationid.or(context.causation_id);
+    event.traceparent = event.traceparent.or_else(propagation::traceparent);
+    event
+}

@@ -1,0 +1,123 @@
+//! The embedded bus: what every bus does, and what is its own.
+
+mod conformance;
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use data::Database;
+use events::{Bus, EmbeddedBus, embedded};
+use outrigger_events as events;
+use support::{Folder, drain, event, take};
+
+macro_rules! conforms {
+    ($($name:ident),* $(,)?) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $name() {
+            let folder = Folder::new();
+            conformance::$name(folder.bus().await).await;
+        })*
+    };
+}
+
+conforms! {
+    publishing_is_idempotent,
+    groups_are_independent_and_shared,
+    a_new_group_starts_at_the_beginning,
+    the_types_of_a_group_can_change,
+    a_pattern_that_matches_nothing_is_refused,
+    waiting_ends_with_a_publication,
+    g4_ordered_one_event_of_a_key_at_a_time,
+    g4_ordered_a_retry_holds_its_key_until_it_is_due,
+    g4_ordered_a_dead_letter_holds_its_key_until_it_is_replayed,
+    a_dropped_dead_letter_releases_its_key,
+    g2_not_lost_when_a_subscription_ends,
+    a_wait_that_is_given_up_takes_nothing,
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_not_lost_when_the_bus_restarts() {
+    let folder = Folder::new();
+    conformance::g2_not_lost_when_the_bus_restarts(async || folder.bus().await as Arc<dyn Bus>)
+        .await;
+}
+
+async fn bus_of(folder: &Folder, options: embedded::Options) -> Arc<dyn Bus> {
+    let db = Database::open(&folder.url("bus.sqlite")).await;
+    let bus = EmbeddedBus::with(db.expect("a database"), options).await;
+    Arc::new(bus.expect("a bus"))
+}
+
+/// How many events a group that is new finds in the log.
+async fn kept(bus: &Arc<dyn Bus>) -> usize {
+    let everything = conformance::join(bus, "everything", &["order.*"]).await;
+    drain(everything.as_ref()).await.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_so_many_events_of_what_was_handled() {
+    let folder = Folder::new();
+    let options = embedded::Options {
+        max_events: 32,
+        ..embedded::Options::default()
+    };
+    let bus = bus_of(&folder, options).await;
+    let orders = conformance::join(&bus, "orders", &["order.*"]).await;
+    for number in 0..100 {
+        let event = event("order.created", &number.to_string(), number);
+        bus.publish(vec![event]).await.expect("published");
+        let taken = take(orders.as_ref(), 1).await;
+        orders.ack(&taken[0]).await.expect("acknowledged");
+    }
+    let kept = kept(&bus).await;
+    assert!((32..=34).contains(&kept), "{kept}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g2_not_lost_by_retention_what_is_not_handled_stays() {
+    let folder = Folder::new();
+    let options = embedded::Options {
+        max_events: 1,
+        max_age: Duration::ZERO,
+    };
+    let bus = bus_of(&folder, options).await;
+    let orders = conformance::join(&bus, "orders", &["order.*"]).await;
+    for number in 0..100 {
+        let event = event("order.created", &number.to_string(), number);
+        bus.publish(vec![event]).await.expect("published");
+    }
+    assert_eq!(drain(orders.as_ref()).await.len(), 100);
+    for number in 100..102 {
+        let event = event("order.created", "last", number);
+        bus.publish(vec![event]).await.expect("published");
+    }
+    let kept = kept(&bus).await;
+    assert!(kept <= 3, "{kept}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_forgotten_has_nothing_left_to_handle() {
+    let folder = Folder::new();
+    let bus = folder.bus().await;
+    let shared: Arc<dyn Bus> = bus.clone();
+    let orders = conformance::join(&shared, "orders", &["order.*"]).await;
+    let events = ["a", "b"].map(|key| event("order.created", key, 1));
+    bus.publish(events.to_vec()).await.expect("published");
+    let taken = take(orders.as_ref(), 1).await;
+    orders
+        .dead_letter(&taken[0], "never")
+        .await
+        .expect("given up");
+
+    let [status] = &bus.groups().await.expect("groups")[..] else {
+        panic!("one group")
+    };
+    assert_eq!(
+        (status.group.as_str(), status.pending, status.dead),
+        ("orders", 1, 1)
+    );
+    assert_eq!(status.types, ["order.*"]);
+    bus.forget("orders").await.expect("forgotten");
+    assert!(bus.groups().await.expect("groups").is_empty());
+    assert!(bus.dead_letters(None).await.expect("listed").is_empty());
+}
