@@ -1,0 +1,225 @@
+//! A step and its consequences, in one transaction.
+
+use std::collections::BTreeMap;
+
+use data::{Timer, Transaction};
+use env::RequestContext;
+use events::{CloudEvent, Publish};
+use serde::{Deserialize, Serialize};
+use telemetry::propagation;
+
+use crate::{
+    Definition, Error, Failure, Result, State,
+    journal::{self, Entry},
+    run::Fresh,
+    step::{self, Effect, Progress, Step},
+    store::{self, Record},
+    wire,
+};
+
+/// The kind of all timers of sagas.
+pub(crate) const TIMERS: &str = "outrigger_saga";
+/// The channel that a transaction wakes in which a saga comes to rest: ended, or parked.
+pub(crate) const RESTED: &str = "outrigger_sagas";
+
+/// The functions that a service knows, by name.
+pub(crate) type Definitions = BTreeMap<&'static str, Definition>;
+
+/// What a timer is for.
+#[derive(Serialize, Deserialize)]
+struct Due {
+    saga: String,
+    seq: u32,
+}
+
+/// Starts a saga in `tx`: its first commands commit with it.
+pub(crate) async fn start(
+    tx: &mut Transaction,
+    definition: &Definition,
+    record: Record,
+) -> Result<Progress> {
+    if !store::insert(tx, &record).await? {
+        return Err(Error::AlreadyStarted { id: record.id });
+    }
+    tracing::debug!(saga = record.saga, id = record.id, "saga started");
+    advance(tx, Some(definition), &record, Vec::new(), 0).await
+}
+
+/// Takes what is newly known of a saga into its journal, and the step that follows from it.
+///
+/// The saga's new state comes back, or `None` where nothing is new: a duplicate, an answer that comes too late, a saga
+/// that has ended or was never here. All of that is harmless.
+pub(crate) async fn hear(
+    tx: &mut Transaction,
+    definitions: &Definitions,
+    id: &str,
+    news: Entry,
+) -> Result<Option<Progress>> {
+    let Some((record, state)) = store::take(tx, id).await? else {
+        tracing::warn!(id, ?news, "no such saga");
+        return Ok(None);
+    };
+    if state.is_end() {
+        tracing::debug!(id, ?news, "came after the saga's end");
+        return Ok(None);
+    }
+    let mut journal = store::journal(tx, id).await?;
+    if !journal::awaits(&journal, &news) {
+        tracing::debug!(id, ?news, "nobody waits for this any more");
+        return Ok(None);
+    }
+    if let Entry::Replied { seq, .. } | Entry::Refused { seq, .. } = &news {
+        tx.cancel_timer(&timer_id(id, *seq)).await?;
+    }
+    let known = journal.len();
+    journal.push(news);
+    let definition = definitions.get(record.saga.as_str());
+    advance(tx, definition, &record, journal, known)
+        .await
+        .map(Some)
+}
+
+/// What a timer of ours says.
+pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
+    let due = serde_json::from_slice(&timer.payload);
+    let Due { saga, seq } = due.map_err(|source| Error::Timer {
+        id: timer.id.clone(),
+        source,
+    })?;
+    Ok((saga, Entry::Elapsed { seq }))
+}
+
+/// Steps a saga whose journal is stored up to `known`, and writes what comes of it.
+async fn advance(
+    tx: &mut Transaction,
+    definition: Option<&Definition>,
+    record: &Record,
+    mut journal: Vec<Entry>,
+    known: usize,
+) -> Result<Progress> {
+    let mut step = match definition {
+        Some(definition) => step::step(definition, &record.input, &journal, Fresh::draw()),
+        None => Step::parked(format!(
+            "the service has no saga `{}`: register its function",
+            record.saga
+        )),
+    };
+    let commands = match commands(record, &step.effects, tx.owner()) {
+        Ok(commands) => commands,
+        // No retry would help, so it must not hold up the message that led here.
+        Err(error) => {
+            step = Step::parked(format!("a command cannot be sent: {error}"));
+            Vec::new()
+        }
+    };
+    let context = RequestContext {
+        correlation_id: record.correlation_id.clone(),
+        ..RequestContext::current()
+    };
+    context
+        .scope(async {
+            for command in commands {
+                tx.publish_raw(command)?;
+            }
+            announce(tx, record, &step.progress)
+        })
+        .await?;
+    schedule(tx, &record.id, &step.effects).await?;
+    journal.append(&mut step.entries);
+    store::append(tx, &record.id, known, &journal[known..]).await?;
+    store::update(tx, &record.id, &step.progress).await?;
+    Ok(step.progress)
+}
+
+/// The commands among `effects`, once it is certain that all of them can be sent.
+fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Result<Vec<CloudEvent>> {
+    let mut commands = Vec::new();
+    for effect in effects {
+        let Effect::Send {
+            seq, topic, data, ..
+        } = effect
+        else {
+            continue;
+        };
+        let mut command = wire::command(&record.id, *seq, topic, data.clone(), starter);
+        starter.clone_into(&mut command.source);
+        command.traceparent = trace(record);
+        command.to_json()?;
+        commands.push(command);
+    }
+    Ok(commands)
+}
+
+async fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
+    for effect in effects {
+        let (Effect::Send {
+            seq, limit: after, ..
+        }
+        | Effect::Wake { seq, after }) = effect;
+        let due = Due {
+            saga: id.to_owned(),
+            seq: *seq,
+        };
+        let payload = serde_json::to_vec(&due).map_err(|source| Error::Encode {
+            id: id.to_owned(),
+            source,
+        })?;
+        // What does not fit into a calendar never comes.
+        let now = env::now();
+        let due = now.saturating_add(*after).unwrap_or(env::Timestamp::MAX);
+        let timer = Timer {
+            id: timer_id(id, *seq),
+            kind: TIMERS.to_owned(),
+            due,
+            payload,
+        };
+        tx.schedule(&timer).await?;
+    }
+    Ok(())
+}
+
+fn timer_id(id: &str, seq: u32) -> String {
+    format!("{TIMERS}/{id}/{seq}")
+}
+
+/// Tells the world of the end of a saga, and those who wait for it.
+fn announce(tx: &mut Transaction, record: &Record, progress: &Progress) -> Result<()> {
+    let Record { id, saga, .. } = record;
+    let (what, failure): (_, Option<&Failure>) = match progress {
+        Progress::Running => return Ok(()),
+        Progress::Compensating(failure) => {
+            tracing::info!(saga, id, ?failure, "saga is compensating");
+            return Ok(());
+        }
+        Progress::Parked(reason) => {
+            tracing::error!(
+                saga,
+                id,
+                reason,
+                "saga is parked: look at it, and resume it"
+            );
+            tx.notify(RESTED);
+            return Ok(());
+        }
+        Progress::Completed => (State::Completed, None),
+        Progress::Compensated(failure) => (State::Compensated, Some(failure)),
+    };
+    tracing::info!(saga, id, %progress, "saga ended");
+    tx.notify(RESTED);
+    let kind = format!("{}.saga.{what}", domain(tx.owner()));
+    let data = serde_json::json!({ "sagaId": id, "saga": saga, "failure": failure });
+    let mut event = CloudEvent::new(kind, id.as_str(), data);
+    event.traceparent = trace(record);
+    tx.publish_raw(event)?;
+    Ok(())
+}
+
+/// The trace to go on with: that of the message which is handled, or else that in which the saga was started.
+fn trace(record: &Record) -> Option<String> {
+    propagation::traceparent().or_else(|| record.traceparent.clone())
+}
+
+/// What a service is about: `order` of `order-service`.
+fn domain(service: &str) -> &str {
+    service.split('-').next().unwrap_or(service)
+}

@@ -1,0 +1,103 @@
+//! What can go wrong around sagas. What goes wrong inside one parks it, with the reason.
+
+/// Why something could not be done for a saga.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The id is taken. Of two requests to start the same saga, one has done so.
+    #[error("there is a saga with the id {id} already")]
+    AlreadyStarted {
+        /// The id.
+        id: String,
+    },
+    /// An id that is empty or too long.
+    #[error("the id of a saga has 1 to {limit} bytes, not {length}")]
+    InvalidId {
+        /// Its bytes.
+        length: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// There is no such saga.
+    #[error("there is no saga {id}")]
+    NotFound {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// Nothing can change a saga that has ended.
+    #[error("saga {id} has ended: it is {state}")]
+    Ended {
+        /// Its id.
+        id: String,
+        /// How it ended.
+        state: crate::State,
+    },
+    /// A saga is to be started whose function this service does not have. Register it.
+    #[error("the service has no saga `{saga}`: register its function")]
+    NotRegistered {
+        /// Its name.
+        saga: String,
+    },
+    /// An input, or a line of a journal, cannot be written as JSON.
+    #[error("something of saga {id} cannot be written as JSON")]
+    Encode {
+        /// Its id.
+        id: String,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A line of a journal, or a failure, cannot be read. A newer version of the service may have written it.
+    #[error("the journal of saga {id} cannot be read at `{entry}`")]
+    Journal {
+        /// Its id.
+        id: String,
+        /// The line.
+        entry: String,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A timer cannot be read. A newer version of the service may have set it.
+    #[error("the timer {id} cannot be read")]
+    Timer {
+        /// Its id.
+        id: String,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The table holds a state that this version does not know.
+    #[error("`{state}` is no state of a saga; a newer version may know it")]
+    UnknownState {
+        /// What is there.
+        state: String,
+    },
+    /// A command or the end of a saga could not be published.
+    #[error("cannot publish")]
+    Publish(
+        #[from]
+        #[source]
+        events::Error,
+    ),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(
+        #[from]
+        #[source]
+        data::Error,
+    ),
+}
+
+/// The result of most of what this crate does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Whether the same may succeed when it is tried again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_retryable(),
+            Self::Publish(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+}

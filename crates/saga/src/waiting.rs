@@ -1,0 +1,119 @@
+//! Waiting for a saga to come to rest.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use data::Database;
+
+use crate::{Error, Outcome, Result, driver, store};
+
+/// How often the database is asked, in case the saga is stepped by another process.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Those who wait, so that each is woken for its own saga only.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    db: Database,
+    marks: Arc<Mutex<BTreeMap<String, Mark>>>,
+}
+
+/// Whether a transaction was seen that brings the saga to rest, if it commits.
+#[derive(Default)]
+struct Mark {
+    waiters: usize,
+    resting: Arc<AtomicBool>,
+}
+
+impl Waiting {
+    pub(crate) fn new(db: Database) -> Self {
+        Self {
+            db,
+            marks: Arc::default(),
+        }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, BTreeMap<String, Mark>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the saga comes to rest with the running transaction.
+    pub(crate) fn mark(&self, id: &str) {
+        if let Some(mark) = self.marks().get(id) {
+            mark.resting.store(true, Ordering::Release);
+        }
+    }
+
+    /// Waits until the saga rests, at most for `limit`.
+    pub(crate) async fn wait(&self, id: &str, limit: Duration) -> Result<Option<Outcome>> {
+        let here = Waiter::enter(self, id);
+        match env::timeout(limit, self.rest(id, &here.resting)).await {
+            Ok(outcome) => outcome.map(Some),
+            Err(_) => self.look(id).await,
+        }
+    }
+
+    async fn rest(&self, id: &str, resting: &AtomicBool) -> Result<Outcome> {
+        let mut rested = self.db.changes(driver::RESTED);
+        loop {
+            if let Some(outcome) = self.look(id).await? {
+                return Ok(outcome);
+            }
+            // Marked and then committed: once both are seen, looking is worth it.
+            let ours = async {
+                loop {
+                    rested.wait().await;
+                    if resting.load(Ordering::Acquire) {
+                        break;
+                    }
+                }
+            };
+            // Elapsed or not, the next thing to do is to look.
+            let _ = env::timeout(LOOK_AGAIN, ours).await;
+        }
+    }
+
+    async fn look(&self, id: &str) -> Result<Option<Outcome>> {
+        let status = store::status(&self.db, id).await?;
+        let status = status.ok_or_else(|| Error::NotFound { id: id.to_owned() })?;
+        Ok(status.outcome())
+    }
+}
+
+/// Somebody who waits, until dropped.
+struct Waiter<'a> {
+    waiting: &'a Waiting,
+    id: &'a str,
+    resting: Arc<AtomicBool>,
+}
+
+impl<'a> Waiter<'a> {
+    fn enter(waiting: &'a Waiting, id: &'a str) -> Self {
+        let mut marks = waiting.marks();
+        let mark = marks.entry(id.to_owned()).or_default();
+        mark.waiters += 1;
+        let resting = Arc::clone(&mark.resting);
+        Self {
+            waiting,
+            id,
+            resting,
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut marks = self.waiting.marks();
+        if let Some(mark) = marks.get_mut(self.id) {
+            mark.waiters -= 1;
+            if mark.waiters == 0 {
+                marks.remove(self.id);
+            }
+        }
+    }
+}

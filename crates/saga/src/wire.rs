@@ -1,0 +1,95 @@
+//! How commands and replies look on the bus.
+
+use data::Transaction;
+use events::{CloudEvent, Publish};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{Failure, journal::Entry};
+
+const SAGA: &str = "sagaid";
+const SEQ: &str = "sagaseq";
+const REPLY: &str = "sagareply";
+
+/// The type of the replies to the sagas of `service`.
+pub(crate) fn reply_topic(service: &str) -> String {
+    format!("saga.{service}.reply")
+}
+
+/// A command as it is sent.
+pub(crate) fn command(saga: &str, seq: u32, topic: &str, data: Value, starter: &str) -> CloudEvent {
+    let mut event = CloudEvent::new(topic, saga, data);
+    event.extensions.extend([
+        (SAGA.to_owned(), saga.into()),
+        (SEQ.to_owned(), seq.into()),
+        (REPLY.to_owned(), reply_topic(starter).into()),
+    ]);
+    event
+}
+
+/// Where the reply to a command goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ReplyTo {
+    saga: String,
+    seq: u32,
+    topic: String,
+}
+
+impl ReplyTo {
+    /// Read from a command; `None` where nobody waits for a reply.
+    pub(crate) fn of(command: &CloudEvent) -> events::Result<Option<Self>> {
+        if !command.extensions.contains_key(REPLY) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            saga: extension(command, SAGA)?,
+            seq: extension(command, SEQ)?,
+            topic: extension(command, REPLY)?,
+        }))
+    }
+
+    /// Sends the reply when the transaction commits.
+    ///
+    /// Its key is not the saga's id itself. A dead letter of that key in the group of the service that started the
+    /// saga, be it a command that the service sent to itself, must not hold back the replies of the others.
+    pub(crate) fn send(self, tx: &mut Transaction, reply: Reply) -> events::Result<()> {
+        let key = format!("{}/reply", self.saga);
+        let mut event = CloudEvent::new(self.topic, key, Value::Null);
+        event.data = serde_json::to_value(reply).map_err(|source| events::Error::Encode {
+            kind: event.kind.clone(),
+            id: event.id.clone(),
+            source,
+        })?;
+        let address = [
+            (SAGA.to_owned(), self.saga.into()),
+            (SEQ.to_owned(), self.seq.into()),
+        ];
+        event.extensions.extend(address);
+        tx.publish_raw(event)
+    }
+}
+
+/// What is answered.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reply {
+    Done(Value),
+    Refused(Failure),
+}
+
+/// A reply as it is received: of which saga, and what its journal is to say.
+pub(crate) fn read_reply(event: &CloudEvent) -> events::Result<(String, Entry)> {
+    let seq = extension(event, SEQ)?;
+    let entry = match event.data_as()? {
+        Reply::Done(reply) => Entry::Replied { seq, reply },
+        Reply::Refused(failure) => Entry::Refused { seq, failure },
+    };
+    Ok((extension(event, SAGA)?, entry))
+}
+
+fn extension<T: DeserializeOwned>(event: &CloudEvent, name: &str) -> events::Result<T> {
+    let value = event.extensions.get(name).unwrap_or(&Value::Null);
+    T::deserialize(value).map_err(|error| events::Error::InvalidEnvelope {
+        reason: format!("`{name}` of a `{}`: {error}", event.kind),
+    })
+}
