@@ -5,9 +5,11 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use conformance::order::any_step;
 use data::Database;
 use events::{Bus, EmbeddedBus, embedded};
 use outrigger_events as events;
+use proptest::{collection, prelude::*};
 use support::{Folder, drain, event, take};
 
 macro_rules! conforms {
@@ -40,6 +42,62 @@ async fn g2_not_lost_when_the_bus_restarts() {
     let folder = Folder::new();
     conformance::g2_not_lost_when_the_bus_restarts(async || folder.bus().await as Arc<dyn Bus>)
         .await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn g4_ordered_and_g2_not_lost_whatever_happens(steps in collection::vec(any_step(), 0..80)) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let folder = Folder::new();
+            let bus = folder.bus().await;
+            conformance::order::g4_ordered_and_g2_not_lost_whatever_happens(bus, steps).await;
+        });
+    }
+}
+
+/// As in a simulation: machines with a runtime each, on one thread, that share the bus.
+#[test]
+fn subscriptions_on_several_runtimes_wake_each_other() {
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+    };
+    let (first, second) = (runtime(), runtime());
+    let folder = Folder::new();
+    let bus: Arc<dyn Bus> = first.block_on(folder.bus());
+    let orders = first.block_on(conformance::join(&bus, "orders", &["order.*"]));
+    let publish = |number| bus.publish(vec![event("order.created", "a", number)]);
+
+    let waiting = first.spawn(async move {
+        let started = env::instant();
+        let taken = take(orders.as_ref(), 1).await;
+        assert!(env::instant() - started < Duration::from_secs(1));
+        (orders, taken)
+    });
+    first.block_on(tokio::task::yield_now());
+    second.block_on(publish(1)).expect("published");
+    let (orders, taken) = first.block_on(waiting).expect("woken");
+    assert_eq!(support::ids(&taken), ["a-1"]);
+
+    let others = second.block_on(conformance::join(&bus, "orders", &["order.*"]));
+    let waiting = second.spawn(async move {
+        let started = env::instant();
+        let taken = support::drain_one(others.as_ref()).await;
+        assert!(env::instant() - started < Duration::from_secs(1));
+        taken
+    });
+    second.block_on(tokio::task::yield_now());
+    // The machine of the first crashes.
+    drop((orders, first));
+    assert_eq!(second.block_on(waiting).expect("woken"), "a-1");
 }
 
 async fn bus_of(folder: &Folder, options: embedded::Options) -> Arc<dyn Bus> {

@@ -4,6 +4,8 @@
     reason = "a backend may run a part of it in a file of its own"
 )]
 
+pub(crate) mod order;
+
 use std::{sync::Arc, time::Duration};
 
 use events::{Bus, Error, Subscription};

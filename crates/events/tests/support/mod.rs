@@ -1,6 +1,8 @@
 //! What the tests of this crate share: folders, events, waiting with a deadline.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+mod unreliable;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use data::Database;
@@ -8,6 +10,8 @@ use events::{CloudEvent, Delivery, EmbeddedBus, Subscription};
 use outrigger_events as events;
 use serde_json::json;
 use tempfile::TempDir;
+#[allow(unused_imports, reason = "every test file uses a part of it")]
+pub(crate) use unreliable::Unreliable;
 
 /// A folder for databases, removed at the end.
 pub(crate) struct Folder(TempDir);
@@ -75,6 +79,13 @@ pub(crate) async fn drain(subscription: &dyn Subscription) -> Vec<String> {
         }
     }
     seen
+}
+
+/// Takes and acknowledges one event.
+pub(crate) async fn drain_one(subscription: &dyn Subscription) -> String {
+    let taken = take(subscription, 1).await;
+    subscription.ack(&taken[0]).await.expect("acknowledged");
+    taken[0].event.id.clone()
 }
 
 /// Waits until `condition` holds.

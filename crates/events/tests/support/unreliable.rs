@@ -1,0 +1,186 @@
+//! A bus that does what real ones do: fails, repeats itself, and falls silent after it has done its work.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use events::{Bus, CloudEvent, DeadLetter, Delivery, Error, Result, Subscription};
+use futures::future::BoxFuture;
+use outrigger_events as events;
+
+pub(crate) struct Unreliable {
+    bus: Arc<dyn Bus>,
+    faults: Arc<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    failures: AtomicUsize,
+    twice: AtomicBool,
+    mute: AtomicBool,
+    unconfirmed: AtomicBool,
+}
+
+impl Unreliable {
+    pub(crate) fn new(bus: Arc<dyn Bus>) -> Arc<Self> {
+        let faults = Arc::default();
+        Arc::new(Self { bus, faults })
+    }
+
+    /// The next `count` requests fail.
+    pub(crate) fn fail_next(&self, count: usize) {
+        self.faults.failures.store(count, Relaxed);
+    }
+
+    pub(crate) fn failures_left(&self) -> usize {
+        self.faults.failures.load(Relaxed)
+    }
+
+    /// An acknowledgement is not heard the first time, and the event is delivered again.
+    pub(crate) fn deliver_twice(&self) {
+        self.faults.twice.store(true, Relaxed);
+    }
+
+    /// Acknowledgements are not heard and not answered.
+    pub(crate) fn never_acknowledge(&self) {
+        self.faults.mute.store(true, Relaxed);
+    }
+
+    /// What is published is taken, and the publisher is never told.
+    pub(crate) fn never_confirm(&self) {
+        self.faults.unconfirmed.store(true, Relaxed);
+    }
+}
+
+impl Faults {
+    fn check(&self) -> Result<()> {
+        let less = |left: usize| left.checked_sub(1);
+        match self.failures.fetch_update(Relaxed, Relaxed, less) {
+            Ok(_) => Err(Error::Unavailable {
+                source: "the cable is cut".into(),
+            }),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Bus for Unreliable {
+    fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            self.bus.publish(batch).await?;
+            if self.faults.unconfirmed.load(Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        types: &'a [String],
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            Ok(Box::new(Flaky {
+                subscription: self.bus.subscribe(group, types).await?,
+                faults: Arc::clone(&self.faults),
+                repeated: Mutex::default(),
+                seen: Mutex::default(),
+            }) as Box<dyn Subscription>)
+        })
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        group: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        self.bus.dead_letters(group)
+    }
+
+    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.replay_dead_letter(group, id)
+    }
+
+    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.drop_dead_letter(group, id)
+    }
+}
+
+struct Flaky {
+    subscription: Box<dyn Subscription>,
+    faults: Arc<Faults>,
+    /// What is to be delivered again.
+    repeated: Mutex<VecDeque<Delivery>>,
+    /// What was acknowledged once.
+    seen: Mutex<Vec<i64>>,
+}
+
+impl Flaky {
+    /// Whether this is the first acknowledgement; then the event is delivered again.
+    fn is_first(&self, delivery: &Delivery) -> bool {
+        let mut seen = self.seen.lock().expect("no panic");
+        if seen.contains(&delivery.lease) {
+            return false;
+        }
+        seen.push(delivery.lease);
+        let mut repeated = self.repeated.lock().expect("no panic");
+        repeated.push_back(delivery.clone());
+        true
+    }
+}
+
+impl Subscription for Flaky {
+    fn next(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Delivery>>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            let again = self.repeated.lock().expect("no panic").pop_front();
+            match again {
+                Some(delivery) => Ok(vec![delivery]),
+                None => self.subscription.next(limit).await,
+            }
+        })
+    }
+
+    fn ack<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            if self.faults.mute.load(Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            if self.faults.twice.load(Relaxed) && self.is_first(delivery) {
+                return Ok(());
+            }
+            self.subscription.ack(delivery).await
+        })
+    }
+
+    fn retry<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        after: Duration,
+        error: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            self.subscription.retry(delivery, after, error).await
+        })
+    }
+
+    fn dead_letter<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        error: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.faults.check()?;
+            self.subscription.dead_letter(delivery, error).await
+        })
+    }
+}
