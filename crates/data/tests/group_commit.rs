@@ -228,23 +228,33 @@ async fn rollback_returns_when_what_it_read_is_durable() {
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
-    let reader = tokio::spawn({
-        let db = db.clone();
-        async move {
-            let mut tx = db.begin().await.unwrap();
-            let seen = tx
-                .query("SELECT id FROM entry", params![])
-                .await
-                .unwrap()
-                .len();
-            assert!(entries(&db).await.is_empty(), "seen before it is durable");
-            tx.rollback().await.unwrap();
-            (seen, entries(&db).await)
-        }
-    });
+    let mut second = Box::pin(db.begin());
+    assert!(futures::poll!(&mut second).is_pending());
+    let (third_goes, third) = writer(&db, 3);
     settle().await;
-    first.commit().await.unwrap();
-    assert_eq!(reader.await.unwrap(), (1, vec![1]));
+
+    let first = tokio::spawn(first.commit());
+    let mut second = second.await.unwrap();
+    assert_eq!(
+        second
+            .query("SELECT id FROM entry", params![])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let second = tokio::spawn(second.rollback());
+    settle().await;
+    assert!(
+        !second.is_finished(),
+        "the group is open for the third: what was read may still be lost"
+    );
+
+    third_goes.send(()).unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(entries(&db).await, [1, 3]);
+    first.await.unwrap().unwrap();
+    third.await.unwrap().unwrap();
 }
 
 #[test]

@@ -170,7 +170,16 @@ async fn live(db: &Database, client: i64, plan: Plan, state: &Mutex<State>) {
         }
         Ending::RollBack => {
             set(State::Undone);
-            let _ = tx.rollback().await; // what it read may have come to nothing
+            let own: BTreeSet<i64> = (0..plan.rows).map(|number| row(client, number)).collect();
+            let read = tx.query("SELECT id FROM entry", params![]).await.unwrap();
+            let read: BTreeSet<i64> = read.iter().map(|row| row.get(0).unwrap()).collect();
+            if tx.rollback().await.is_ok() {
+                let durable = rows(db).await.0;
+                assert!(
+                    durable.is_superset(&(&read - &own)),
+                    "acted upon {read:?}, kept {durable:?}"
+                );
+            }
         }
         Ending::Drop => set(State::Undone),
         Ending::Fail | Ending::LoseGroup => {
@@ -267,12 +276,11 @@ async fn on_several_threads_everything_acknowledged_is_there_and_nobody_hangs() 
                         true
                     };
                     // Some lose patience: in the queue, amid a transaction, amid a commit.
-                    let patience = if (task * round) % 3 == 0 {
-                        300
-                    } else {
-                        60_000_000
-                    };
-                    if let Ok(true) = env::timeout(Duration::from_micros(patience), write).await {
+                    let impatient = (task * round) % 3 == 0;
+                    let limit = Duration::from_micros(if impatient { 300 } else { 60_000_000 });
+                    let done = env::timeout(limit, write).await;
+                    assert!(impatient || done.is_ok(), "it hangs");
+                    if let Ok(true) = done {
                         acknowledged.push(id);
                     }
                 }
@@ -280,17 +288,10 @@ async fn on_several_threads_everything_acknowledged_is_there_and_nobody_hangs() 
             })
         })
         .collect();
-    let all = async {
-        let mut acknowledged = BTreeSet::new();
-        for task in tasks {
-            acknowledged.extend(task.await.unwrap());
-        }
-        acknowledged
-    };
-    let acknowledged = env::timeout(Duration::from_secs(60), all)
-        .await
-        .expect("nobody hangs");
+    let mut acknowledged = BTreeSet::new();
+    for task in tasks {
+        acknowledged.extend(task.await.unwrap());
+    }
     let found: BTreeSet<i64> = fixture::entries(&db).await.into_iter().collect();
-    assert!(acknowledged.len() > 500, "{}", acknowledged.len());
     assert!(found.is_superset(&acknowledged));
 }

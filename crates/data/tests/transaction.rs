@@ -87,7 +87,7 @@ async fn write_everything(tx: &mut Transaction) {
 }
 
 #[tokio::test]
-async fn errors_are_classified() {
+async fn after_a_failed_statement_nothing_but_rolling_back_is_possible() {
     let Fixture {
         db,
         folder: _folder,
@@ -101,6 +101,8 @@ async fn errors_are_classified() {
     );
     let after = insert(&mut tx, 2).await.unwrap_err();
     assert!(matches!(after, Error::Aborted), "{after:?}");
+    assert!(matches!(tx.commit().await.unwrap_err(), Error::Aborted));
+    assert!(entries(&db).await.is_empty());
 }
 
 #[tokio::test]
@@ -208,8 +210,10 @@ async fn changes_wake_at_the_commit_and_miss_none() {
 
     let mut tx = db.begin().await.unwrap();
     tx.notify("news");
-    assert!(silent(&mut changes).await, "not committed yet");
-    tx.commit().await.unwrap();
+    let mut commit = Box::pin(tx.commit());
+    assert!(futures::poll!(&mut commit).is_pending());
+    assert!(silent(&mut changes).await, "not durable yet");
+    commit.await.unwrap();
     changes.wait().await;
     assert!(silent(&mut changes).await, "once for one commit");
     late.wait().await; // each handle has its own place
