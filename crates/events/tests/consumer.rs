@@ -8,7 +8,7 @@ use std::{
 };
 
 use data::{Database, Migration, Transaction, params};
-use env::{BoxError, RequestContext};
+use env::BoxError;
 use events::{
     Bus, CloudEvent, EmbeddedBus, Event, Handlers, Publish,
     consumer::{self, Options, Outcome},
@@ -17,7 +17,6 @@ use outrigger_events as events;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use support::{Folder, Unreliable, event, eventually};
-use telemetry::logging;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -527,49 +526,24 @@ async fn a_bus_that_is_away_for_a_while_costs_no_event() {
     assert_eq!(notes, ["a-1", "a-2", "a-3", "b-1"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_a_handler_publishes_belongs_to_the_request_and_the_trace_of_its_event() {
-    let quiet = logging::Output::Sink(Arc::new(|_: &str| {}));
-    let options = logging::Options::new(GROUP).output(quiet);
-    let (dispatch, _guard) = logging::dispatch(options).expect("telemetry");
-    let _traced = tracing::dispatcher::set_default(&dispatch);
-
-    async fn answer(tx: &mut Transaction, order: OrderCreated) -> Result<(), BoxError> {
-        let context = RequestContext::current();
-        note(
-            tx,
-            format!("{} by {:?}", context.correlation_id, context.causation_id),
-        )
-        .await?;
-        tx.publish(order)?;
-        tx.publish_raw(CloudEvent::new("order.noted", "a", json!(null)))?;
-        Ok(())
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g3_once_and_g4_ordered_with_many_members_on_many_threads() {
     let service = Service::new().await;
-    let consumer = service.start(Handlers::new().on::<OrderCreated, _>(answer));
-    let mut order = event("order.created", "a", 1);
-    order.correlationid = Some("request-9".to_owned());
-    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    order.traceparent = Some(format!("00-{trace}-00f067aa0ba902b7-01"));
-    service.bus.publish(vec![order]).await.expect("published");
-    assert_eq!(service.until_notes(1).await, ["request-9 by Some(\"a-1\")"]);
-    consumer.stop().await;
-
-    let published = service.db.outbox_batch(10).await.expect("read");
-    assert_eq!(published.len(), 2);
-    for (_, message) in published {
-        let event = CloudEvent::from_json(&message.payload).expect("an event");
-        assert_eq!(event.source, GROUP);
-        assert_eq!(event.correlationid.as_deref(), Some("request-9"));
-        assert_eq!(event.causationid.as_deref(), Some("a-1"));
-        let parent = event.traceparent.expect("a trace");
-        assert!(
-            parent.contains(trace) && !parent.contains("00f067aa0ba902b7"),
-            "{parent}"
-        );
-        assert_eq!(
-            (message.id, message.topic, message.key),
-            (event.id, event.kind, "a".to_owned())
-        );
+    let members: Vec<_> = (0..4).map(|_| service.start(noting())).collect();
+    let mut expected = Vec::new();
+    for number in 0..100 {
+        let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let orders = keys.map(|key| (key, number));
+        service.publish(&orders).await;
+        expected.extend(orders.map(|(key, number)| format!("{key}-{number}")));
     }
+    service.until_settled().await;
+    for member in members {
+        member.stop().await;
+    }
+    let mut notes = service.notes().await;
+    // By key, and of a key in the order in which they were handled.
+    notes.sort_by_key(|note| note.as_bytes()[0]);
+    expected.sort_by_key(|note| note.as_bytes()[0]);
+    assert_eq!(notes, expected);
 }

@@ -10,7 +10,7 @@ CREATE TABLE log (
 CREATE INDEX log_by_time ON log (time);
 
 CREATE TABLE consumer_groups (
-    id    INTEGER PRIMARY KEY,
+    id    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a forgotten group may still have members
     name  TEXT NOT NULL UNIQUE,
     types TEXT NOT NULL        -- with spaces between them
 );
