@@ -208,6 +208,10 @@ async fn when_the_engine_rolls_the_group_back_every_member_hears_of_it() {
     settle().await;
     let error = first.commit().await.unwrap_err();
     assert!(
+        format!("{error:?}").contains("UNIQUE constraint failed"),
+        "it says why: {error:?}"
+    );
+    assert!(
         matches!(error, Error::NotCommitted { .. }) && error.is_retryable(),
         "{error:?}"
     );
