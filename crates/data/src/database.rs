@@ -21,7 +21,7 @@ impl Database {
     /// One process should open a database once and clone it: two writers of one file wait for each other by trying.
     ///
     /// # Errors
-    /// [`Error::UnsupportedUrl`], [`Error::OldEngine`], [`Error::Open`].
+    /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl), [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open).
     pub async fn open(url: &str) -> Result<Self> {
         let path = sqlite::path(url)?;
         Ok(Self::of(Sqlite::open(&path)?, &path))
@@ -63,8 +63,8 @@ impl Database {
     /// It may be cancelled. A task that holds a transaction must not begin another one: it would wait for itself.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] at once when too many wait; [`Error::ReadOnly`] after [`inspect`](Self::inspect); a
-    /// retryable [`Error::Statement`] when another process holds the file for five seconds.
+    /// [`Error::Overloaded`](crate::Error::Overloaded) at once when too many wait; [`Error::ReadOnly`](crate::Error::ReadOnly) after [`inspect`](Self::inspect); a
+    /// retryable [`Error::Statement`](crate::Error::Statement) when another process holds the file for five seconds.
     pub async fn begin(&self) -> Result<Transaction> {
         let member = self.engine.begin().await?;
         Ok(Transaction::new(member, Arc::clone(&self.owner)))
@@ -73,7 +73,7 @@ impl Database {
     /// All rows of a query, of what is committed. It never waits for the writer. Bound it with `LIMIT`.
     ///
     /// # Errors
-    /// [`Error::Statement`], of a statement that writes too; [`Error::Parameters`].
+    /// [`Error::Statement`](crate::Error::Statement), of a statement that writes too; [`Error::Parameters`](crate::Error::Parameters).
     pub async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         self.engine.query(sql, params)
     }
