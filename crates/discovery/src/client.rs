@@ -1,0 +1,242 @@
+//! JSON calls to a service.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum_core::body::Body;
+use bytes::Bytes;
+use env::{BoxError, Problem, problem};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use identity::Issuer;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, HttpClient, Registry, Result, Upstream, http_client};
+
+/// The most that an answer may hold, in bytes: 4 MiB.
+pub const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Makes clients for services. Cheap to clone; what it makes is shared.
+#[derive(Clone)]
+pub struct Clients(Arc<Shared>);
+
+struct Shared {
+    registry: Arc<dyn Registry>,
+    http: HttpClient,
+    issuer: Option<Arc<Issuer>>,
+    upstreams: Mutex<BTreeMap<String, Upstream>>,
+}
+
+impl Clients {
+    /// Clients that find services in `registry`, and show the tokens of `issuer`.
+    pub fn new(registry: Arc<dyn Registry>, issuer: Option<Issuer>) -> Self {
+        Self(Arc::new(Shared {
+            registry,
+            http: http_client(),
+            issuer: issuer.map(Arc::new),
+            upstreams: Mutex::default(),
+        }))
+    }
+
+    /// All instances of `service`, as one to send requests to.
+    pub fn upstream(&self, service: &str) -> Upstream {
+        let mut upstreams = self
+            .0
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            Upstream::new(
+                service,
+                self.0.registry.watch(service),
+                self.0.http.clone(),
+                self.0.issuer.clone(),
+            )
+        };
+        upstreams
+            .entry(service.to_owned())
+            .or_insert_with(make)
+            .clone()
+    }
+
+    /// A client for `service`.
+    pub fn client(&self, service: &str) -> Client {
+        Client {
+            upstream: self.upstream(service),
+        }
+    }
+
+    /// Whether an instance of `service` is known.
+    pub fn is_known(&self, service: &str) -> bool {
+        self.upstream(service).is_known()
+    }
+}
+
+/// Makes JSON calls to one service. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    upstream: Upstream,
+}
+
+impl Client {
+    /// Gets what is at `path`, whose `{…}` are filled with `arguments` in their order; `None` for 404.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        arguments: &[&dyn Display],
+    ) -> Result<Option<T>> {
+        match self.call(Method::GET, path, arguments, Bytes::new()).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Problem { problem, .. }) if problem.status == StatusCode::NOT_FOUND => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Posts `body`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        arguments: &[&dyn Display],
+        body: &B,
+    ) -> Result<T> {
+        self.send(Method::POST, path, arguments, body).await
+    }
+
+    /// Puts `body`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        arguments: &[&dyn Display],
+        body: &B,
+    ) -> Result<T> {
+        self.send(Method::PUT, path, arguments, body).await
+    }
+
+    async fn send<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        arguments: &[&dyn Display],
+        body: &B,
+    ) -> Result<T> {
+        let body = serde_json::to_vec(body).map_err(|error| self.invalid(path, &error))?;
+        self.call(method, path, arguments, body.into()).await
+    }
+}
+
+impl Client {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        arguments: &[&dyn Display],
+        body: Bytes,
+    ) -> Result<T> {
+        let uri = fill(path, arguments);
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(&uri)
+            .header(header::ACCEPT, "application/json");
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Body::from(body))
+            .map_err(|error| self.invalid(path, &error))?;
+        let answer = self.upstream.send(request).await?;
+        let status = answer.status();
+        let undecodable = |source: BoxError| Error::Undecodable {
+            service: self.upstream.service().to_owned(),
+            method: method.clone(),
+            path: uri.clone(),
+            status,
+            source,
+        };
+        let is_problem = is_problem(&answer);
+        let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT)
+            .collect()
+            .await
+            .map_err(&undecodable)?
+            .to_bytes();
+        if status.is_success() {
+            let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+            return serde_json::from_slice(bytes).map_err(|error| undecodable(error.into()));
+        }
+        let problem = is_problem
+            .then(|| serde_json::from_slice(&bytes).ok())
+            .flatten();
+        let problem = problem.unwrap_or_else(|| {
+            Problem::new(
+                status,
+                "unexpected-status",
+                format!("The answer was {status}."),
+            )
+        });
+        Err(Error::Problem {
+            service: self.upstream.service().to_owned(),
+            problem: Box::new(problem),
+        })
+    }
+
+    fn invalid(&self, path: &str, reason: &dyn Display) -> Error {
+        Error::InvalidRequest {
+            service: self.upstream.service().to_owned(),
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn is_problem<B>(answer: &Response<B>) -> bool {
+    let content_type = answer.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| {
+        value
+            .as_bytes()
+            .starts_with(problem::CONTENT_TYPE.as_bytes())
+    })
+}
+
+/// Fills the `{…}` of `template`, percent-encoded, so that no argument can lead elsewhere.
+fn fill(template: &str, arguments: &[&dyn Display]) -> String {
+    let mut path = String::with_capacity(template.len() + 16 * arguments.len());
+    let mut arguments = arguments.iter();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        path.push_str(before);
+        if let Some(argument) = arguments.next() {
+            encode(&argument.to_string(), &mut path);
+        }
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    path.push_str(rest);
+    path
+}
+
+/// RFC 3986, section 2.3: all but unreserved characters are encoded.
+fn encode(text: &str, path: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric()
+            || b"-_~".contains(&byte)
+            || (byte == b'.' && text.trim_matches('.') != "")
+        {
+            path.push(char::from(byte));
+        } else {
+            // Writing into a string cannot fail.
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+}

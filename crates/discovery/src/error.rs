@@ -1,0 +1,135 @@
+//! Why a call to a service was not answered.
+
+use std::time::Duration;
+
+use env::{BoxError, Problem};
+use http::{Method, StatusCode};
+
+/// The result of a call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No instance of the service is known.
+    #[error("no instance of {service} is known; is it running?")]
+    NoInstances {
+        /// The service.
+        service: String,
+    },
+    /// Every instance failed lately, and is left alone for a while.
+    #[error("every instance of {service} failed lately; calls are refused for {} ms", retry_after.as_millis())]
+    CircuitOpen {
+        /// The service.
+        service: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The time for the call was over.
+    #[error("{service} did not answer in time")]
+    DeadlineExceeded {
+        /// The service.
+        service: String,
+    },
+    /// No connection, or one that broke off.
+    #[error("the connection to {service} failed")]
+    Transport {
+        /// The service.
+        service: String,
+        /// What the client says.
+        #[source]
+        source: BoxError,
+    },
+    /// No connection could be made: nothing was sent.
+    #[error("{service} cannot be connected to")]
+    Connect {
+        /// The service.
+        service: String,
+        /// What the client says.
+        #[source]
+        source: BoxError,
+    },
+    /// The service answered with a problem document.
+    #[error("{service} answered {problem}")]
+    Problem {
+        /// The service.
+        service: String,
+        /// What it answered.
+        problem: Box<Problem>,
+    },
+    /// The service answered what cannot be read.
+    #[error("{service} answered {status} to {method} {path} with what cannot be read")]
+    Undecodable {
+        /// The service.
+        service: String,
+        /// The method.
+        method: Method,
+        /// The path.
+        path: String,
+        /// The status of the answer.
+        status: StatusCode,
+        /// Why it cannot be read.
+        #[source]
+        source: BoxError,
+    },
+    /// The request cannot be made.
+    #[error("the call {path} to {service} cannot be made: {reason}")]
+    InvalidRequest {
+        /// The service.
+        service: String,
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No token for the service could be minted.
+    #[error("no token for {service}")]
+    Token {
+        /// The service.
+        service: String,
+        /// What the issuer says.
+        #[source]
+        source: identity::Error,
+    },
+}
+
+impl Error {
+    /// Whether no connection could be made, so that nothing was sent.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect { .. })
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let unavailable = |seconds| {
+            Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service-unavailable",
+                "A part of the system is not available at the moment.",
+            )
+            .retry_after(seconds)
+        };
+        match error {
+            Error::NoInstances { .. } => unavailable(1),
+            Error::CircuitOpen { retry_after, .. } => unavailable(retry_after.as_secs().max(1)),
+            Error::DeadlineExceeded { .. } => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "deadline-exceeded",
+                "A part of the system did not answer in time.",
+            ),
+            Error::Problem { problem, .. } if problem.status == 503 => {
+                unavailable(problem.retry_after.unwrap_or(1))
+            }
+            Error::Connect { .. }
+            | Error::Transport { .. }
+            | Error::Problem { .. }
+            | Error::Undecodable { .. } => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "bad-gateway",
+                "A part of the system did not answer as it should.",
+            ),
+            Error::InvalidRequest { .. } | Error::Token { .. } => Self::internal(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! An instance of a service: where it is, and what is known of it.
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+/// One running copy of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Unique among all instances.
+    pub id: String,
+    /// The service that it is a copy of.
+    pub service: String,
+    /// Its version.
+    pub version: String,
+    /// Where it takes requests.
+    pub address: SocketAddr,
+    /// Where its health can be asked, as a path.
+    pub health_path: String,
+    /// Whatever else is worth knowing.
+    pub metadata: BTreeMap<String, String>,
+    /// Where it stands, for callers that prefer what is near.
+    pub zone: Option<String>,
+    /// Its share of the calls, relative to the others. Default 1.
+    pub weight: u32,
+}
+
+impl Instance {
+    /// A new instance of `service` at `address`.
+    pub fn new(service: &str, address: SocketAddr) -> Self {
+        Self {
+            id: env::id().to_string(),
+            service: service.to_owned(),
+            version: "0.0.0".to_owned(),
+            address,
+            health_path: "/health".to_owned(),
+            metadata: BTreeMap::new(),
+            zone: None,
+            weight: 1,
+        }
+    }
+
+    /// Sets the version.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.to_owned();
+        self
+    }
+}

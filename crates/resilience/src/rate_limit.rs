@@ -1,0 +1,114 @@
+//! So many requests for each key and time: the generic cell rate algorithm, by `governor`, on the clock of the seam.
+//!
+//! Keys are bounded: past the bound, those that have their whole allowance back are forgotten, and while none
+//! has, new keys are refused.
+
+use std::{hash::Hash, num::NonZeroU32, ops::Add, time::Duration};
+
+use env::Instant;
+use governor::{
+    Quota, RateLimiter as Governor,
+    clock::{Clock, Reference},
+    middleware::StateInformationMiddleware,
+    nanos::Nanos,
+    state::keyed::HashMapStateStore,
+};
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// So many requests...
+    pub requests: NonZeroU32,
+    /// ...in this time, evenly.
+    pub per: Duration,
+    /// So many at once, after a pause.
+    pub burst: NonZeroU32,
+}
+
+/// At most this many keys are remembered.
+pub const KEY_LIMIT: usize = 100_000;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may be made; so many more may follow at once.
+    Allowed {
+        /// How many more.
+        remaining: u32,
+    },
+    /// It may not; after this time it may.
+    Refused {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+/// A limit for each key.
+pub struct RateLimiter<K: Hash + Eq + Clone> {
+    governor: Governor<K, HashMapStateStore<K>, SeamClock, StateInformationMiddleware>,
+}
+
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
+    /// A limiter; `None` when the limit allows nothing in any time.
+    pub fn new(limit: Limit) -> Option<Self> {
+        let quota = Quota::with_period(limit.per / limit.requests.get())?.allow_burst(limit.burst);
+        let clock = SeamClock {
+            start: env::instant(),
+        };
+        let governor = Governor::new(quota, HashMapStateStore::default(), clock);
+        Some(Self { governor })
+    }
+
+    /// Counts a request of `key`.
+    pub fn check(&self, key: &K) -> Decision {
+        if self.governor.len() >= KEY_LIMIT {
+            self.governor.retain_recent();
+        }
+        match self.governor.check_key(key) {
+            Ok(state) => Decision::Allowed {
+                remaining: state.remaining_burst_capacity(),
+            },
+            Err(refused) => {
+                let now = self.governor.clock().now();
+                Decision::Refused {
+                    retry_after: refused.wait_time_from(now),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct SeamClock {
+    start: Instant,
+}
+
+impl Clock for SeamClock {
+    type Instant = SinceStart;
+
+    fn now(&self) -> SinceStart {
+        SinceStart(env::instant().saturating_duration_since(self.start))
+    }
+}
+
+/// A time, as long after the start of the limiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SinceStart(Duration);
+
+impl Add<Nanos> for SinceStart {
+    type Output = Self;
+
+    fn add(self, time: Nanos) -> Self {
+        Self(self.0 + Duration::from(time))
+    }
+}
+
+impl Reference for SinceStart {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, time: Nanos) -> Self {
+        Self(self.0.saturating_sub(time.into()))
+    }
+}
