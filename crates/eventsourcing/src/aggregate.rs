@@ -1,0 +1,33 @@
+//! What the events of one thing say together.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::Version;
+
+/// A thing whose state is what has happened to it.
+///
+/// What may happen to it is decided by plain functions, which look at the state and return events.
+pub trait Aggregate: Default + Send {
+    /// What kind of thing it is: `order`. Its stream is named by it and its id (`order/7`), so it must stay.
+    /// It must not contain `/`.
+    const KIND: &'static str;
+    /// What happens to it: an enum with `#[serde(tag = "type", content = "data")]`.
+    type Event: Serialize + DeserializeOwned + Send + Sync;
+
+    /// Takes in what happened. It cannot be refused: it has happened.
+    fn apply(&mut self, event: &Self::Event);
+}
+
+/// An aggregate as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded<A> {
+    /// What its events say; the default where there are none.
+    pub state: A,
+    /// How many events that were: what to expect when more are appended.
+    pub version: Version,
+}
+
+/// The name of the stream of the `A` that has this id.
+pub fn stream<A: Aggregate>(id: &str) -> String {
+    format!("{}/{id}", A::KIND)
+}
