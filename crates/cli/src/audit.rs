@@ -21,7 +21,10 @@ impl Audit {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
         let view = Inspection::open(&system, &self.data)
             .await
-            .map_err(|source| Error::Inspect { path: self.data.clone(), source })?;
+            .map_err(|source| Error::Inspect {
+                path: self.data.clone(),
+                source,
+            })?;
         let unrest = view.unrest().await.map_err(Error::Look)?;
         let mut violations = Vec::new();
         let mut checked = 0;
@@ -39,11 +42,22 @@ impl Audit {
                 say(json!({ "checked": checked, "violations": violations, "unrest": unrest }));
             }
             Output::Human => {
-                unrest.iter().for_each(|what| say(format!("not at rest: {what}")));
-                violations.iter().for_each(|what| say(format!("broken: {what}")));
-                say(format!("{checked} invariant(s) checked, {} broken", violations.len()));
+                unrest
+                    .iter()
+                    .for_each(|what| say(format!("not at rest: {what}")));
+                violations
+                    .iter()
+                    .for_each(|what| say(format!("broken: {what}")));
+                say(format!(
+                    "{checked} invariant(s) checked, {} broken",
+                    violations.len()
+                ));
             }
         }
-        Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if violations.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

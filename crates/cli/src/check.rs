@@ -22,10 +22,20 @@ impl Check {
                 say(json!({ "system": system.name(), "violations": violations }));
             }
             Output::Human if violations.is_empty() => {
-                say(format!("{}: {} services, all is well", system.name(), system.services().len()));
+                say(format!(
+                    "{}: {} services, all is well",
+                    system.name(),
+                    system.services().len()
+                ));
             }
-            Output::Human => violations.iter().for_each(|violation| say(format!("- {violation}"))),
+            Output::Human => violations
+                .iter()
+                .for_each(|violation| say(format!("- {violation}"))),
         }
-        if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if violations.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }

@@ -9,7 +9,9 @@ use crate::{Error, say};
 
 /// Render what a platform needs to run the system
 #[derive(Args)]
-#[command(after_help = "Example:\n  shop deploy kubernetes --image registry.example/shop:1.2.0 | kubectl apply -f -")]
+#[command(
+    after_help = "Example:\n  shop deploy kubernetes --image registry.example/shop:1.2.0 | kubectl apply -f -"
+)]
 pub(crate) struct Deploy {
     #[command(subcommand)]
     target: Target,
@@ -33,7 +35,10 @@ impl Deploy {
     pub(crate) fn run(self, system: &System) -> Result<ExitCode, Error> {
         let Target::Kubernetes { image, namespace } = self.target;
         let image = image.unwrap_or_else(|| format!("{}:latest", system.name()));
-        say(::deploy::kubernetes::render(system, &::deploy::kubernetes::Options { image, namespace })?);
+        say(::deploy::kubernetes::render(
+            system,
+            &::deploy::kubernetes::Options { image, namespace },
+        )?);
         Ok(ExitCode::SUCCESS)
     }
 }

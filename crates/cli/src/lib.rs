@@ -30,7 +30,10 @@ use outrigger::{System, rejection::chain};
 use crate::error::Error;
 
 #[derive(Parser)]
-#[command(version, about = "Runs the system: all of it (up), a part of it, or a simulation of it")]
+#[command(
+    version,
+    about = "Runs the system: all of it (up), a part of it, or a simulation of it"
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -46,7 +49,12 @@ struct Global {
     output: Output,
 
     /// The file of settings; it need not exist.
-    #[arg(long, global = true, value_name = "FILE", default_value = "outrigger.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "outrigger.toml"
+    )]
     config: PathBuf,
 }
 
@@ -103,7 +111,10 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)
 }
 
 #[expect(clippy::print_stderr, reason = "the verbs speak to a terminal")]

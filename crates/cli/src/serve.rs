@@ -29,14 +29,26 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self.data.as_ref().map(|path| ("data", path.display().to_string()));
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| ("data", path.display().to_string()));
         let settings = Settings::load(&global.config, data)?;
-        let _logging = outrigger::telemetry::logging::init(settings.logging.to_options(&self.service))?;
-        let listen = self.listen.unwrap_or(settings.service(&self.service).listen);
+        let _logging =
+            outrigger::telemetry::logging::init(settings.logging.to_options(&self.service))?;
+        let listen = self
+            .listen
+            .unwrap_or(settings.service(&self.service).listen);
         let platform = Platform::alone(settings, &self.service).await?;
-        let service = system.start_service(&self.service, &platform, listen).await?;
+        let service = system
+            .start_service(&self.service, &platform, listen)
+            .await?;
         match global.output {
-            Output::Human => say(format!("{} ready at http://{}", self.service, service.address())),
+            Output::Human => say(format!(
+                "{} ready at http://{}",
+                self.service,
+                service.address()
+            )),
             Output::Json => say(json!({
                 "service": self.service,
                 "status": "ready",

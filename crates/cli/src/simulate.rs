@@ -40,7 +40,11 @@ fn one(system: System, seed: u64, output: Output) -> Result<ExitCode, Error> {
         Output::Json => say(serde_json::to_string(&report).unwrap_or_default()),
         Output::Human => say(&report),
     }
-    Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn many(seeds: std::ops::Range<u64>, output: Output) -> Result<ExitCode, Error> {
@@ -49,5 +53,9 @@ fn many(seeds: std::ops::Range<u64>, output: Output) -> Result<ExitCode, Error> 
         Output::Json => say(serde_json::to_string(&summary).unwrap_or_default()),
         Output::Human => say(&summary),
     }
-    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if summary.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

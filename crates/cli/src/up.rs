@@ -29,7 +29,8 @@ impl Up {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
         let begun = outrigger::env::instant();
         let settings = self.settings(global)?;
-        let _logging = outrigger::telemetry::logging::init(settings.logging.to_options(system.name()))?;
+        let _logging =
+            outrigger::telemetry::logging::init(settings.logging.to_options(system.name()))?;
         let platform = Platform::embedded(settings).await?;
         let running = system.start(platform).await?;
         if !self.no_demo {
@@ -47,46 +48,80 @@ impl Up {
     }
 
     fn settings(&self, global: &Global) -> Result<Settings, Error> {
-        let gateway = self.gateway.map(|address| ("gateway.listen", format!("{address:?}")));
-        let data = self.data.as_ref().map(|path| ("data", path.display().to_string()));
-        Ok(Settings::load(&global.config, gateway.into_iter().chain(data))?)
+        let gateway = self
+            .gateway
+            .map(|address| ("gateway.listen", format!("{address:?}")));
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| ("data", path.display().to_string()));
+        Ok(Settings::load(
+            &global.config,
+            gateway.into_iter().chain(data),
+        )?)
     }
 }
 
 /// Makes the demo requests. They carry their own ids: a second start is told that they exist, and that is
 /// well.
 async fn fill(system: &System, running: &Running) {
-    let Some(gateway) = running.gateway() else { return };
+    let Some(gateway) = running.gateway() else {
+        return;
+    };
     let client = GatewayClient::new(gateway);
     for request in system.demo_requests() {
         match client.post(&request.path, &request.body).await {
             Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 409 => {}
-            Ok(answer) => note(format!("the demo's POST {} got {}", request.path, answer.status)),
+            Ok(answer) => note(format!(
+                "the demo's POST {} got {}",
+                request.path, answer.status
+            )),
             Err(error) => note(format!("the demo is incomplete: {error}")),
         }
     }
 }
 
 fn show(system: &System, running: &Running, took: std::time::Duration) {
-    let width = system.services().iter().map(|service| service.name().len()).max().unwrap_or(0);
+    let width = system
+        .services()
+        .iter()
+        .map(|service| service.name().len())
+        .max()
+        .unwrap_or(0);
     say(format!("{:width$}  where", "what"));
     for service in running.services() {
-        say(format!("{:width$}  http://{}", service.name(), service.address()));
+        say(format!(
+            "{:width$}  http://{}",
+            service.name(),
+            service.address()
+        ));
     }
     if let Some(gateway) = running.gateway() {
         say(format!("{:width$}  http://{gateway}", "gateway"));
         if let Some(example) = system.example_request() {
-            say(format!("\nTry it:\n  curl -i http://{gateway}{} --json '{}'\n", example.path, example.body));
+            say(format!(
+                "\nTry it:\n  curl -i http://{gateway}{} --json '{}'\n",
+                example.path, example.body
+            ));
         }
     }
-    say(format!("{} ready in {} ms; Ctrl-C stops it", system.name(), took.as_millis()));
+    say(format!(
+        "{} ready in {} ms; Ctrl-C stops it",
+        system.name(),
+        took.as_millis()
+    ));
 }
 
 fn described(system: &System, running: &Running, took: std::time::Duration) -> serde_json::Value {
     let services: serde_json::Map<_, _> = running
         .services()
         .iter()
-        .map(|service| (service.name().to_owned(), json!(format!("http://{}", service.address()))))
+        .map(|service| {
+            (
+                service.name().to_owned(),
+                json!(format!("http://{}", service.address())),
+            )
+        })
         .collect();
     json!({
         "system": system.name(),

@@ -35,12 +35,24 @@ pub fn render(system: &System, options: &Options) -> Result<String, Error> {
     let mut stream = Stream::default();
     for service in system.services() {
         let name = service.name();
-        stream.add("PersistentVolumeClaim", name, &workload::claim(name, options))?;
-        stream.add("Deployment", name, &workload::deployment(system, service_of(service), options))?;
+        stream.add(
+            "PersistentVolumeClaim",
+            name,
+            &workload::claim(name, options),
+        )?;
+        stream.add(
+            "Deployment",
+            name,
+            &workload::deployment(system, service_of(service), options),
+        )?;
         stream.add("Service", name, &workload::service(name, options))?;
         stream.add("HTTPRoute", name, &route::route(service, options))?;
     }
-    stream.add("Deployment", GATEWAY, &workload::deployment(system, gateway_of(system), options))?;
+    stream.add(
+        "Deployment",
+        GATEWAY,
+        &workload::deployment(system, gateway_of(system), options),
+    )?;
     stream.add("Service", GATEWAY, &workload::service(GATEWAY, options))?;
     Ok(stream.text)
 }
@@ -54,13 +66,28 @@ struct Process<'a> {
 }
 
 fn service_of(service: &Service) -> Process<'_> {
-    let calls = service.declared_boundary().depends_on.iter().map(String::as_str).collect();
-    Process { name: service.name(), version: service.declared_version(), calls, has_database: true }
+    let calls = service
+        .declared_boundary()
+        .depends_on
+        .iter()
+        .map(String::as_str)
+        .collect();
+    Process {
+        name: service.name(),
+        version: service.declared_version(),
+        calls,
+        has_database: true,
+    }
 }
 
 fn gateway_of(system: &System) -> Process<'_> {
     let calls = system.services().iter().map(Service::name).collect();
-    Process { name: GATEWAY, version: "", calls, has_database: false }
+    Process {
+        name: GATEWAY,
+        version: "",
+        calls,
+        has_database: false,
+    }
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -71,9 +98,15 @@ fn check(options: &Options) -> Result<(), Error> {
         (1..=63).contains(&text.len())
             && !text.starts_with('-')
             && !text.ends_with('-')
-            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
     };
-    if is_label(&options.namespace) { Ok(()) } else { Err(Error::Namespace(options.namespace.clone())) }
+    if is_label(&options.namespace) {
+        Ok(())
+    } else {
+        Err(Error::Namespace(options.namespace.clone()))
+    }
 }
 
 #[derive(Default)]
@@ -82,7 +115,12 @@ struct Stream {
 }
 
 impl Stream {
-    fn add(&mut self, kind: &'static str, service: &str, manifest: &impl Serialize) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        kind: &'static str,
+        service: &str,
+        manifest: &impl Serialize,
+    ) -> Result<(), Error> {
         let yaml = serde_yaml_ng::to_string(manifest).map_err(|source| Error::Yaml {
             kind,
             service: service.to_owned(),

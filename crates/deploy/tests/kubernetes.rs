@@ -1,8 +1,6 @@
 //! The manifests are what the Kubernetes API takes, and say what the system says.
 
-use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1},
-};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1};
 use outrigger::{Boundary, Service, System};
 use outrigger_deploy::{
     Error,
@@ -15,13 +13,19 @@ fn system() -> System {
     System::new("shop")
         .service(Service::new("user-service").boundary(Boundary::of("users").apis(["/users"])))
         .service(
-            Service::new("order-service")
-                .boundary(Boundary::of("orders").apis(["/orders", "/order-history"]).depends_on(["user-service"])),
+            Service::new("order-service").boundary(
+                Boundary::of("orders")
+                    .apis(["/orders", "/order-history"])
+                    .depends_on(["user-service"]),
+            ),
         )
 }
 
 fn options() -> Options {
-    Options { image: "registry.example/shop:1.0.0".to_owned(), namespace: "shop".to_owned() }
+    Options {
+        image: "registry.example/shop:1.0.0".to_owned(),
+        namespace: "shop".to_owned(),
+    }
 }
 
 fn manifests() -> Vec<Value> {
@@ -75,7 +79,8 @@ fn a_service_is_told_where_its_dependencies_are() {
     let manifests = manifests();
     let environment = &named(&manifests, "Deployment", "order-service")["spec"]["template"]["spec"]
         ["containers"][0]["env"];
-    let peer = serde_json::json!({ "name": "OUTRIGGER_PEERS__USER-SERVICE", "value": "user-service:80" });
+    let peer =
+        serde_json::json!({ "name": "OUTRIGGER_PEERS__USER-SERVICE", "value": "user-service:80" });
     assert!(environment.as_array().expect("variables").contains(&peer));
 }
 
@@ -90,8 +95,17 @@ fn a_route_leads_each_api_to_the_gateway() {
 
 #[test]
 fn names_that_no_cluster_takes_are_refused() {
-    let spaced = Options { image: "shop latest".to_owned(), ..options() };
+    let spaced = Options {
+        image: "shop latest".to_owned(),
+        ..options()
+    };
     assert!(matches!(render(&system(), &spaced), Err(Error::Image(_))));
-    let capital = Options { namespace: "Shop".to_owned(), ..options() };
-    assert!(matches!(render(&system(), &capital), Err(Error::Namespace(_))));
+    let capital = Options {
+        namespace: "Shop".to_owned(),
+        ..options()
+    };
+    assert!(matches!(
+        render(&system(), &capital),
+        Err(Error::Namespace(_))
+    ));
 }

@@ -231,7 +231,7 @@ fn encode(text: &str, path: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric()
             || b"-_~".contains(&byte)
-            || (byte == b'.' && text.trim_matches('.') != "")
+            || (byte == b'.' && !text.trim_matches('.').is_empty())
         {
             path.push(char::from(byte));
         } else {

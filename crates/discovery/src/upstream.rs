@@ -157,9 +157,9 @@ impl Upstream {
         match self.0.http.request(request).await {
             Ok(answer) => {
                 if answer.status().is_server_error() {
-                    permit.failed()
+                    permit.failed();
                 } else {
-                    permit.succeeded()
+                    permit.succeeded();
                 }
                 Ok(answer.map(|body| {
                     Body::new(InFlight {

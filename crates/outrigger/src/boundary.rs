@@ -29,7 +29,10 @@ pub struct Boundary {
 impl Boundary {
     /// A boundary around `domain` that owns nothing yet.
     pub fn of(domain: &str) -> Self {
-        Self { domain: domain.to_owned(), ..Self::default() }
+        Self {
+            domain: domain.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Adds something that the service answers for.
@@ -113,15 +116,24 @@ impl fmt::Display for Violation {
             Self::DuplicateService(name) => {
                 write!(f, "two services are named {name}; rename one of them")
             }
-            Self::SharedTable { table, owners: [a, b] } => write!(
+            Self::SharedTable {
+                table,
+                owners: [a, b],
+            } => write!(
                 f,
                 "table {table} is owned by both {a} and {b}; let one own it, and the other ask or listen"
             ),
-            Self::SharedApi { api, owners: [a, b] } => {
+            Self::SharedApi {
+                api,
+                owners: [a, b],
+            } => {
                 write!(f, "{api} is served by both {a} and {b}; let one serve it")
             }
             Self::UnknownDependency { service, on } => {
-                write!(f, "{service} depends on {on}, which is not part of the system")
+                write!(
+                    f,
+                    "{service} depends on {on}, which is not part of the system"
+                )
             }
             Self::CallCycle(path) => write!(
                 f,
@@ -129,7 +141,10 @@ impl fmt::Display for Violation {
                 path.join(" -> ")
             ),
             Self::UnknownRouteTarget { path, service } => {
-                write!(f, "the gateway sends {path} to {service}, which is not part of the system")
+                write!(
+                    f,
+                    "the gateway sends {path} to {service}, which is not part of the system"
+                )
             }
             Self::UndeclaredRoute { path, service } => write!(
                 f,
@@ -155,13 +170,19 @@ pub(crate) fn violations(services: &[Service]) -> Vec<Violation> {
         for table in &boundary.owns {
             if let Some(other) = tables.insert(table, owner) {
                 let owners = [other.to_owned(), owner.to_owned()];
-                found.push(Violation::SharedTable { table: table.clone(), owners });
+                found.push(Violation::SharedTable {
+                    table: table.clone(),
+                    owners,
+                });
             }
         }
         for api in &boundary.apis {
             if let Some(other) = apis.insert(api, owner) {
                 let owners = [other.to_owned(), owner.to_owned()];
-                found.push(Violation::SharedApi { api: api.clone(), owners });
+                found.push(Violation::SharedApi {
+                    api: api.clone(),
+                    owners,
+                });
             }
         }
     }
@@ -169,7 +190,10 @@ pub(crate) fn violations(services: &[Service]) -> Vec<Violation> {
         for on in &service.declared_boundary().depends_on {
             if !names.contains(on.as_str()) {
                 let service = service.name().to_owned();
-                found.push(Violation::UnknownDependency { service, on: on.clone() });
+                found.push(Violation::UnknownDependency {
+                    service,
+                    on: on.clone(),
+                });
             }
         }
     }
@@ -181,10 +205,17 @@ pub(crate) fn violations(services: &[Service]) -> Vec<Violation> {
 fn call_cycle(services: &[Service]) -> Option<Vec<String>> {
     let calls: BTreeMap<&str, &[String]> = services
         .iter()
-        .map(|service| (service.name(), service.declared_boundary().depends_on.as_slice()))
+        .map(|service| {
+            (
+                service.name(),
+                service.declared_boundary().depends_on.as_slice(),
+            )
+        })
         .collect();
     let mut done = BTreeSet::new();
-    calls.keys().find_map(|start| visit(start, &calls, &mut Vec::new(), &mut done))
+    calls
+        .keys()
+        .find_map(|start| visit(start, &calls, &mut Vec::new(), &mut done))
 }
 
 fn visit<'a>(
@@ -194,7 +225,10 @@ fn visit<'a>(
     done: &mut BTreeSet<&'a str>,
 ) -> Option<Vec<String>> {
     if let Some(start) = path.iter().position(|on_path| *on_path == service) {
-        let circle = path[start..].iter().chain([&service]).map(|name| (*name).to_owned());
+        let circle = path[start..]
+            .iter()
+            .chain([&service])
+            .map(|name| (*name).to_owned());
         return Some(circle.collect());
     }
     if !done.insert(service) {
@@ -202,7 +236,9 @@ fn visit<'a>(
     }
     path.push(service);
     let called = calls.get(service).copied().unwrap_or_default();
-    let circle = called.iter().find_map(|callee| visit(callee, calls, path, done));
+    let circle = called
+        .iter()
+        .find_map(|callee| visit(callee, calls, path, done));
     path.pop();
     circle
 }

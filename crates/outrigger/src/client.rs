@@ -46,7 +46,11 @@ pub struct NoAnswer {
 impl GatewayClient {
     /// A user of the gateway at `gateway`.
     pub fn new(gateway: SocketAddr) -> Self {
-        Self { gateway, http: discovery::http_client(), headers: Arc::new([]) }
+        Self {
+            gateway,
+            http: discovery::http_client(),
+            headers: Arc::new([]),
+        }
     }
 
     /// The same user, sending these headers with every request.
@@ -94,7 +98,9 @@ impl GatewayClient {
             gateway: self.gateway,
             reason,
         };
-        let request = self.build(&method, path, body).map_err(|error| failed(error.to_string()))?;
+        let request = self
+            .build(&method, path, body)
+            .map_err(|error| failed(error.to_string()))?;
         match env::timeout(PATIENCE, self.exchange(request)).await {
             Ok(answer) => answer.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed(format!("it took longer than {PATIENCE:?}"))),
@@ -124,6 +130,10 @@ impl GatewayClient {
         let (head, body) = self.http.request(request).await?.into_parts();
         let bytes = Limited::new(body, ANSWER_LIMIT).collect().await?.to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 }

@@ -64,7 +64,13 @@ impl Context {
     /// # Errors
     /// [`Error::UndeclaredDependency`].
     pub fn client(&self, service: &str) -> Result<Client> {
-        if self.0.boundary.depends_on.iter().any(|declared| declared == service) {
+        if self
+            .0
+            .boundary
+            .depends_on
+            .iter()
+            .any(|declared| declared == service)
+        {
             Ok(self.0.clients.client(service))
         } else {
             Err(Error::UndeclaredDependency {

@@ -1,6 +1,10 @@
 //! What every service answers beside its own API: `/health`, `/ready` and `/metrics`.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::{AtomicBool, Ordering}};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use axum::{
     Router,
@@ -69,7 +73,11 @@ async fn ready(State((context, readiness)): Shared) -> Response {
         version: context.version().to_owned(),
         dependencies,
     };
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (code, axum::Json(status)).into_response()
 }
 
@@ -79,5 +87,9 @@ fn state(up: bool) -> &'static str {
 
 async fn metrics(State((context, _)): Shared) -> Response {
     let text = context.metrics().render();
-    ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], text).into_response()
+    (
+        [(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)],
+        text,
+    )
+        .into_response()
 }

@@ -72,10 +72,18 @@ impl Error {
         part: &'static str,
     ) -> impl FnOnce(E) -> Self {
         let service = service.to_owned();
-        move |source| Self::Start { service, part, source: source.into() }
+        move |source| Self::Start {
+            service,
+            part,
+            source: source.into(),
+        }
     }
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -28,23 +28,42 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 "The body must be JSON: send it with content-type: application/json.",
             ));
         }
-        let body: Bytes = request.extract().await.map_err(|rejection: BytesRejection| {
-            let status = rejection.status();
-            if status == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(status, "body-too-large", "The body is larger than this service takes.")
-            } else {
-                Problem::new(status, "unreadable-body", "The body broke off before its end.")
-            }
-        })?;
+        let body: Bytes = request
+            .extract()
+            .await
+            .map_err(|rejection: BytesRejection| {
+                let status = rejection.status();
+                if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::new(
+                        status,
+                        "body-too-large",
+                        "The body is larger than this service takes.",
+                    )
+                } else {
+                    Problem::new(
+                        status,
+                        "unreadable-body",
+                        "The body broke off before its end.",
+                    )
+                }
+            })?;
         read(&mut serde_json::Deserializer::from_slice(&body)).map(Self)
     }
 }
 
 fn is_json(request: &Request) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    let Some(value) = content_type.and_then(|value| value.to_str().ok()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let Some(value) = content_type.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
@@ -65,13 +84,19 @@ fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
         Problem::invalid_field(&field(&at, &reason), format!("{}.", sentence(&reason)))
     })?;
     json.end().map(|()| value).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "The body goes on after its JSON value.")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-json",
+            "The body goes on after its JSON value.",
+        )
     })
 }
 
 /// A missing field is reported at its parent; it is named in the reason.
 fn field(at: &str, reason: &str) -> String {
-    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let missing = reason
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next());
     match (missing, at) {
         (Some(missing), "") => missing.to_owned(),
         (Some(missing), parent) => format!("{parent}.{missing}"),
@@ -81,7 +106,11 @@ fn field(at: &str, reason: &str) -> String {
 }
 
 fn without_position(reason: &str) -> String {
-    reason.split(" at line ").next().unwrap_or(reason).to_owned()
+    reason
+        .split(" at line ")
+        .next()
+        .unwrap_or(reason)
+        .to_owned()
 }
 
 fn sentence(reason: &str) -> String {
@@ -110,9 +139,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+                let reason = text
+                    .split_once(": ")
+                    .map_or(text.as_str(), |(_, reason)| reason);
                 let (at, reason) = reason.split_once(": ").unwrap_or(("", reason));
-                Err(Problem::invalid_field(&field(at, reason), format!("{}.", sentence(reason))))
+                Err(Problem::invalid_field(
+                    &field(at, reason),
+                    format!("{}.", sentence(reason)),
+                ))
             }
         }
     }

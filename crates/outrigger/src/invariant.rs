@@ -27,7 +27,11 @@ impl Invariant {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         let check = Arc::new(move |view| Box::pin(check(view)) as BoxFuture<'static, _>);
-        Self { name: name.into(), at_rest: false, check }
+        Self {
+            name: name.into(),
+            at_rest: false,
+            check,
+        }
     }
 
     /// Holds once the system has come to rest.
@@ -36,7 +40,10 @@ impl Invariant {
         F: Fn(Inspection) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { at_rest: true, ..Self::always(name, check) }
+        Self {
+            at_rest: true,
+            ..Self::always(name, check)
+        }
     }
 
     /// What must be true, in words.
@@ -73,7 +80,11 @@ impl Inspection {
     /// # Errors
     /// A database that is there but cannot be opened.
     pub async fn open(system: &System, data: &Path) -> data::Result<Self> {
-        let names = system.services().iter().map(crate::Service::name).chain([BUS]);
+        let names = system
+            .services()
+            .iter()
+            .map(crate::Service::name)
+            .chain([BUS]);
         let mut databases = BTreeMap::new();
         for name in names {
             let file = data.join(format!("{name}.sqlite"));
@@ -82,7 +93,9 @@ impl Inspection {
                 databases.insert(name.to_owned(), Database::inspect(&url).await?);
             }
         }
-        Ok(Self { databases: Arc::new(databases) })
+        Ok(Self {
+            databases: Arc::new(databases),
+        })
     }
 
     /// Reads from the database of `service`; empty where that service has none yet.
@@ -108,15 +121,16 @@ impl Inspection {
     ///
     /// # Errors
     /// What the database says, in words.
-    pub async fn number(
-        &self,
-        service: &str,
-        sql: &str,
-        params: &[Value],
-    ) -> Result<i64, String> {
+    pub async fn number(&self, service: &str, sql: &str, params: &[Value]) -> Result<i64, String> {
         let rows = self.query(service, sql, params).await?;
-        let number = rows.first().map(|row| row.get::<Option<i64>>(0)).transpose();
-        Ok(number.map_err(|error| chain(&error))?.flatten().unwrap_or(0))
+        let number = rows
+            .first()
+            .map(|row| row.get::<Option<i64>>(0))
+            .transpose();
+        Ok(number
+            .map_err(|error| chain(&error))?
+            .flatten()
+            .unwrap_or(0))
     }
 
     /// What still goes on: sagas that run, messages in an outbox or on the bus. Empty is at rest.
@@ -138,10 +152,18 @@ impl Inspection {
     }
 }
 
-const IN_BUS: [(&str, &str); 1] =
-    [("undelivered message(s)", "SELECT count(*) FROM outrigger_deliveries WHERE state <> 'dead'")];
+const IN_BUS: [(&str, &str); 1] = [(
+    "undelivered message(s)",
+    "SELECT count(*) FROM outrigger_deliveries WHERE state <> 'dead'",
+)];
 
 const IN_SERVICE: [(&str, &str); 2] = [
-    ("message(s) in the outbox", "SELECT count(*) FROM outrigger_outbox"),
-    ("running saga(s)", "SELECT count(*) FROM outrigger_sagas WHERE state IN ('running', 'compensating')"),
+    (
+        "message(s) in the outbox",
+        "SELECT count(*) FROM outrigger_outbox",
+    ),
+    (
+        "running saga(s)",
+        "SELECT count(*) FROM outrigger_sagas WHERE state IN ('running', 'compensating')",
+    ),
 ];

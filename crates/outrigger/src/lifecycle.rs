@@ -3,7 +3,7 @@
 //! Stopping (G8): readiness turns false and the instance leaves the registry, so that nothing new comes; what
 //! is in flight finishes, for at most the time to drain; the outbox is flushed; then the service is gone.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use axum::{
 use data::Database;
 use discovery::{Clients, Instance};
 use env::Problem;
-use events::{Handlers, consumer, relay};
+use events::{Bus, Handlers, consumer, relay};
 use gateway::Gateway;
 use identity::{Issuer, RequireToken, Verifier};
 use saga::Sagas;
@@ -26,6 +26,7 @@ use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
     endpoints::{self, Readiness},
+    rejection::chain,
     server,
 };
 
@@ -46,12 +47,15 @@ pub(crate) async fn start_service(
 
     start_messaging(service, &context, platform, &life);
 
-    let listener = env::net::listen(listen).await.map_err(listening(name, listen))?;
+    let listener = env::net::listen(listen)
+        .await
+        .map_err(listening(name, listen))?;
     let address = reachable(&listener).map_err(listening(name, listen))?;
     let readiness = Readiness::default();
     let app = app(service, &context, platform, readiness.clone());
     let drain = platform.settings().lifecycle.drain;
-    life.serving.spawn(server::serve(listener, app, life.draining.clone(), drain));
+    life.serving
+        .spawn(server::serve(listener, app, life.draining.clone(), drain));
     readiness.set(true);
 
     let instance = Instance::new(name, address).version(service.declared_version());
@@ -60,18 +64,33 @@ pub(crate) async fn start_service(
         discovery::registrar::register(platform.registry().clone(), instance, heartbeat)
             .await
             .map_err(Error::start(name, "registration"))?;
-    life.registered.spawn(registration.keep(life.leaving.clone()));
-    Ok(RunningService { context, address, readiness, life, drain })
+    life.registered
+        .spawn(registration.keep(life.leaving.clone()));
+    Ok(RunningService {
+        context,
+        address,
+        readiness,
+        life,
+        drain,
+    })
 }
 
 async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     let name = service.name();
     let start = |part| Error::start::<data::Error>(name, part);
-    let db = Database::open(&platform.database_of(name)).await.map_err(start("database"))?;
+    let db = Database::open(&platform.database_of(name))
+        .await
+        .map_err(start("database"))?;
     let db = db.owned_by(name);
-    db.migrate(service.declared_migrations()).await.map_err(start("migrations"))?;
-    eventsourcing::install(&db).await.map_err(Error::start(name, "event store"))?;
-    let sagas = Sagas::open(db.clone()).await.map_err(Error::start(name, "sagas"))?;
+    db.migrate(service.declared_migrations())
+        .await
+        .map_err(start("migrations"))?;
+    eventsourcing::install(&db)
+        .await
+        .map_err(Error::start(name, "event store"))?;
+    let sagas = Sagas::open(db.clone())
+        .await
+        .map_err(Error::start(name, "sagas"))?;
     service.register_sagas(&sagas);
 
     let boundary = service.shared_boundary();
@@ -89,9 +108,14 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
 }
 
 /// Whoever is declared as a dependency may be called, and nobody else.
-fn issuer<'a>(platform: &Platform, caller: &str, callees: impl Iterator<Item = &'a String>) -> Issuer {
-    let grants: BTreeMap<_, _> =
-        callees.map(|callee| (callee.clone(), vec![identity::CALL.to_owned()])).collect();
+fn issuer<'a>(
+    platform: &Platform,
+    caller: &str,
+    callees: impl Iterator<Item = &'a String>,
+) -> Issuer {
+    let grants: BTreeMap<_, _> = callees
+        .map(|callee| (callee.clone(), vec![identity::CALL.to_owned()]))
+        .collect();
     Issuer::new(platform.keyring().clone(), caller, grants)
 }
 
@@ -105,21 +129,40 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
         ..consumer::Options::default()
     };
     let stop = life.draining.clone();
-    life.handling.spawn(consumer::run(
-        db.clone(),
+    let consuming = consume(
+        context.clone(),
         bus.clone(),
-        service.name().to_owned(),
         handlers,
         options,
         stop.clone(),
-    ));
+    );
+    life.handling.spawn(consuming);
     let sagas = context.sagas().clone();
     let timers = stop.clone();
-    life.handling.spawn(async move { sagas.run_timers(timers).await });
-    for projection in service.projections() {
-        life.handling.spawn(eventsourcing::projection::run(db.clone(), projection, stop.clone()));
+    life.handling
+        .spawn(async move { sagas.run_timers(timers).await });
+    for projection in service.projections().iter().cloned() {
+        life.handling.spawn(eventsourcing::projection::run(
+            db.clone(),
+            projection,
+            stop.clone(),
+        ));
     }
-    life.relaying.spawn(relay::run(db, bus, life.flushing.clone()));
+    life.relaying
+        .spawn(relay::run(db, bus, life.flushing.clone()));
+}
+
+async fn consume(
+    context: Context,
+    bus: Arc<dyn Bus>,
+    handlers: Handlers,
+    options: consumer::Options,
+    stop: CancellationToken,
+) {
+    let (db, group) = (context.db().clone(), context.service());
+    if let Err(error) = consumer::run(db, bus, group, handlers, options, stop).await {
+        tracing::error!(service = group, error = %chain(&error), "messages are not handled any more");
+    }
 }
 
 /// The API of `service`, outermost layer last.
@@ -133,7 +176,9 @@ fn app(service: &Service, context: &Context, platform: &Platform, readiness: Rea
         // Wrong input must be cheap to refuse.
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         // A handler that panics answers 500 and takes nothing else with it.
-        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
         // Nothing of the API is reached without a token (G10).
         .layer(RequireToken::new(verifier, identity::CALL))
         // Outside the token check, so that a refusal is in the trace and the figures too.
@@ -163,22 +208,43 @@ pub(crate) async fn start_gateway(
     platform: &Platform,
     listen: SocketAddr,
 ) -> Result<RunningGateway> {
-    let names: Vec<_> = system.services().iter().map(|service| service.name().to_owned()).collect();
-    let clients =
-        Clients::new(platform.registry().clone(), Some(issuer(platform, GATEWAY, names.iter())));
+    let names: Vec<_> = system
+        .services()
+        .iter()
+        .map(|service| service.name().to_owned())
+        .collect();
+    let clients = Clients::new(
+        platform.registry().clone(),
+        Some(issuer(platform, GATEWAY, names.iter())),
+    );
     let metrics = Metrics::new(GATEWAY);
     let gateway = Gateway::new(config, &clients, metrics).map_err(Error::Gateway)?;
-    let listener = env::net::listen(listen).await.map_err(listening(GATEWAY, listen))?;
+    let listener = env::net::listen(listen)
+        .await
+        .map_err(listening(GATEWAY, listen))?;
     let address = reachable(&listener).map_err(listening(GATEWAY, listen))?;
     let life = Life::default();
     let drain = platform.settings().lifecycle.drain;
-    life.serving.spawn(server::serve(listener, gateway, life.draining.clone(), drain));
-    Ok(RunningGateway { address, life, drain })
+    life.serving.spawn(server::serve(
+        listener,
+        gateway,
+        life.draining.clone(),
+        drain,
+    ));
+    Ok(RunningGateway {
+        address,
+        life,
+        drain,
+    })
 }
 
 fn listening(who: &str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
     let who = who.to_owned();
-    move |source| Error::Listen { who, address, source }
+    move |source| Error::Listen {
+        who,
+        address,
+        source,
+    }
 }
 
 /// Where others reach what listens on every address of this machine.
@@ -218,7 +284,11 @@ impl Life {
 async fn finish(tasks: &TaskTracker, limit: Duration) {
     tasks.close();
     if env::timeout(limit, tasks.wait()).await.is_err() {
-        tracing::warn!(?limit, unfinished = tasks.len(), "gave up waiting for tasks to finish");
+        tracing::warn!(
+            ?limit,
+            unfinished = tasks.len(),
+            "gave up waiting for tasks to finish"
+        );
     }
 }
 
@@ -282,7 +352,11 @@ pub struct Running {
 
 impl Running {
     pub(crate) fn new(platform: Platform) -> Self {
-        Self { platform, services: Vec::new(), gateway: None }
+        Self {
+            platform,
+            services: Vec::new(),
+            gateway: None,
+        }
     }
 
     pub(crate) fn add_service(&mut self, service: RunningService) {

@@ -49,7 +49,9 @@ impl Platform {
         let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
         let platform = Self::on(settings, Arc::new(registry.clone())).await?;
         let stop = platform.stop.clone();
-        platform.tasks.spawn(async move { registry.sweep(stop).await });
+        platform
+            .tasks
+            .spawn(async move { registry.sweep(stop).await });
         Ok(platform)
     }
 
@@ -61,7 +63,9 @@ impl Platform {
     pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
         let mut peers = Vec::new();
         for (peer, address) in &settings.peers {
-            let address = env::net::resolve(address).await.map_err(Error::start(peer, "address"))?;
+            let address = env::net::resolve(address)
+                .await
+                .map_err(Error::start(peer, "address"))?;
             peers.push(Instance::new(peer, address));
         }
         settings.data.push(service);
@@ -70,12 +74,20 @@ impl Platform {
 
     async fn on(settings: Settings, registry: Arc<dyn Registry>) -> Result<Self> {
         let data = settings.data.clone();
-        std::fs::create_dir_all(&data)
-            .map_err(|source| Error::DataFolder { path: data.clone(), source })?;
-        let keys = settings.security.keys.clone().unwrap_or_else(|| data.join("keys.json"));
+        std::fs::create_dir_all(&data).map_err(|source| Error::DataFolder {
+            path: data.clone(),
+            source,
+        })?;
+        let keys = settings
+            .security
+            .keys
+            .clone()
+            .unwrap_or_else(|| data.join("keys.json"));
         let keyring = Keyring::open(&keys).map_err(Error::start("the platform", "keys"))?;
         let url = format!("sqlite:{}", data.join(format!("{BUS}.sqlite")).display());
-        let bus = EmbeddedBus::open(&url).await.map_err(Error::start("the platform", "bus"))?;
+        let bus = EmbeddedBus::open(&url)
+            .await
+            .map_err(Error::start("the platform", "bus"))?;
         Ok(Self::new(settings, Arc::new(bus), registry, keyring))
     }
 

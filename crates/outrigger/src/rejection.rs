@@ -45,7 +45,13 @@ macro_rules! internal {
     )+};
 }
 
-internal!(data::Error, events::Error, eventsourcing::Error, saga::Error, crate::Error);
+internal!(
+    data::Error,
+    events::Error,
+    eventsourcing::Error,
+    saga::Error,
+    crate::Error
+);
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {

@@ -6,6 +6,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{body::Body, http};
 use env::net::Listener;
+use gateway::ClientAddress;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -22,10 +23,6 @@ const HEADER_LIMIT: usize = 64 * 1024;
 /// How long accepting pauses when the system is out of sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address of the client, among the request's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub std::net::SocketAddr);
-
 /// Serves `service` until `stop`, then lets what is in flight finish for at most `drain`.
 pub async fn serve<S>(mut listener: Listener, service: S, stop: CancellationToken, drain: Duration)
 where
@@ -41,7 +38,9 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_LIMIT);
-    http.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_LIMIT as u32);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_LIMIT as u32);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -62,7 +61,10 @@ where
             service.call(request)
         });
         let connection = http
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(with_client))
+            .serve_connection_with_upgrades(
+                TokioIo::new(stream),
+                TowerToHyperService::new(with_client),
+            )
             .into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
@@ -73,6 +75,9 @@ where
     }
     drop(listener);
     if env::timeout(drain, connections.shutdown()).await.is_err() {
-        tracing::warn!(?drain, "connections were still open when the time to drain was over");
+        tracing::warn!(
+            ?drain,
+            "connections were still open when the time to drain was over"
+        );
     }
 }

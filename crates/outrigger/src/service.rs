@@ -86,7 +86,10 @@ impl Service {
         H: for<'a> EventHandler<'a, E>,
     {
         self.subscribe(move |ctx, handlers| {
-            handlers.on::<E, _>(Bound { ctx, handler: handler.clone() })
+            handlers.on::<E, _>(Bound {
+                ctx,
+                handler: handler.clone(),
+            })
         })
     }
 
@@ -97,7 +100,13 @@ impl Service {
         H: for<'a> EventHandler<'a, CloudEvent>,
     {
         self.subscribe(move |ctx, handlers| {
-            handlers.on_raw(pattern, Bound { ctx, handler: handler.clone() })
+            handlers.on_raw(
+                pattern,
+                Bound {
+                    ctx,
+                    handler: handler.clone(),
+                },
+            )
         })
     }
 
@@ -112,7 +121,13 @@ impl Service {
         H: for<'a> CommandHandler<'a, C>,
     {
         self.subscribe(move |ctx, handlers| {
-            command::handle::<C, _>(handlers, Bound { ctx, handler: handler.clone() })
+            command::handle::<C, _>(
+                handlers,
+                Bound {
+                    ctx,
+                    handler: handler.clone(),
+                },
+            )
         })
     }
 
@@ -134,7 +149,10 @@ impl Service {
             command::handle_prepared::<C, P, _, _, _>(
                 handlers,
                 move |command, id| prepare(surroundings.clone(), command, id),
-                Bound { ctx, handler: handler.clone() },
+                Bound {
+                    ctx,
+                    handler: handler.clone(),
+                },
             )
         })
     }
@@ -147,7 +165,8 @@ impl Service {
         F: Fn(Saga, I) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        self.sagas.push(Arc::new(move |sagas| sagas.register(function.clone())));
+        self.sagas
+            .push(Arc::new(move |sagas| sagas.register(function.clone())));
         self
     }
 
@@ -197,7 +216,9 @@ impl Service {
     pub(crate) fn handlers(&self, context: &Context, handlers: Handlers) -> Handlers {
         self.subscriptions
             .iter()
-            .fold(handlers, |handlers, subscribe| subscribe(context.clone(), handlers))
+            .fold(handlers, |handlers, subscribe| {
+                subscribe(context.clone(), handlers)
+            })
     }
 
     fn subscribe(

@@ -66,7 +66,10 @@ impl Settings {
         let loader = env::config::Loader::default()
             .file(file)?
             .variables("OUTRIGGER_", std::env::vars());
-        flags.into_iter().fold(loader, |loader, (key, value)| loader.flag(key, &value)).load()
+        flags
+            .into_iter()
+            .fold(loader, |loader, (key, value)| loader.flag(key, &value))
+            .load()
     }
 
     /// What is set for `service`, or the defaults.
@@ -85,7 +88,9 @@ pub struct Gateway {
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080) }
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        }
     }
 }
 
@@ -103,7 +108,10 @@ pub struct Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(30), ttl: Duration::from_secs(90) }
+        Self {
+            heartbeat: Duration::from_secs(30),
+            ttl: Duration::from_secs(90),
+        }
     }
 }
 
@@ -119,7 +127,10 @@ pub struct Messaging {
 
 impl Default for Messaging {
     fn default() -> Self {
-        Self { max_deliveries: 8, concurrency: 64 }
+        Self {
+            max_deliveries: 8,
+            concurrency: 64,
+        }
     }
 }
 
@@ -134,7 +145,9 @@ pub struct Lifecycle {
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(20) }
+        Self {
+            drain: Duration::from_secs(20),
+        }
     }
 }
 
@@ -160,7 +173,10 @@ pub struct Logging {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "warn".to_owned() }
+        Self {
+            format: LogFormat::Human,
+            filter: "warn".to_owned(),
+        }
     }
 }
 
@@ -171,7 +187,9 @@ impl Logging {
             LogFormat::Human => telemetry::logging::Format::Human,
             LogFormat::Json => telemetry::logging::Format::Json,
         };
-        telemetry::logging::Options::new(name).format(format).filter(&self.filter)
+        telemetry::logging::Options::new(name)
+            .format(format)
+            .filter(&self.filter)
     }
 }
 
@@ -195,6 +213,8 @@ pub struct ServiceSettings {
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) }
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use futures::future::BoxFuture;
 
 use crate::{
-    Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway, RunningService,
-    Service, Violation, boundary, lifecycle,
+    Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway,
+    RunningService, Service, Violation, boundary, lifecycle,
 };
 
 /// A system: its services, its gateway, and what must be true of it.
@@ -89,14 +89,20 @@ impl System {
     /// own id, so that making it again changes nothing.
     #[must_use]
     pub fn demo(mut self, path: &str, body: serde_json::Value) -> Self {
-        self.demo.push(DemoRequest { path: path.to_owned(), body });
+        self.demo.push(DemoRequest {
+            path: path.to_owned(),
+            body,
+        });
         self
     }
 
     /// Names a request that a person can paste to try the system; `up` prints it as a `curl` line.
     #[must_use]
     pub fn example(mut self, path: &str, body: serde_json::Value) -> Self {
-        self.example = Some(DemoRequest { path: path.to_owned(), body });
+        self.example = Some(DemoRequest {
+            path: path.to_owned(),
+            body,
+        });
         self
     }
 
@@ -147,7 +153,10 @@ impl System {
     /// # Errors
     /// [`Error::Gateway`].
     pub fn gateway_config(&self) -> Result<Option<gateway::Config>> {
-        self.gateway.as_deref().map(|text| text.parse().map_err(Error::Gateway)).transpose()
+        self.gateway
+            .as_deref()
+            .map(|text| text.parse().map_err(Error::Gateway))
+            .transpose()
     }
 
     /// The service of that name.
@@ -155,10 +164,16 @@ impl System {
     /// # Errors
     /// [`Error::UnknownService`].
     pub fn find(&self, name: &str) -> Result<&Service> {
-        self.services.iter().find(|service| service.name() == name).ok_or_else(|| {
-            let known: Vec<_> = self.services.iter().map(Service::name).collect();
-            Error::UnknownService { name: name.to_owned(), known: known.join(", ") }
-        })
+        self.services
+            .iter()
+            .find(|service| service.name() == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.services.iter().map(Service::name).collect();
+                Error::UnknownService {
+                    name: name.to_owned(),
+                    known: known.join(", "),
+                }
+            })
     }
 
     /// Every rule that the description breaks; empty is well.
@@ -168,7 +183,9 @@ impl System {
             Ok(Some(config)) => found.extend(self.route_violations(&config)),
             Ok(None) => {}
             Err(error) => {
-                found.push(Violation::UnreadableGateway(crate::rejection::chain(&error)));
+                found.push(Violation::UnreadableGateway(crate::rejection::chain(
+                    &error,
+                )));
             }
         }
         found
@@ -263,11 +280,16 @@ impl System {
 
     fn check(&self) -> Result<()> {
         let violations = self.violations();
-        if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(violations))
+        }
     }
 }
 
 /// Whether the prefix `api` covers `path`: `/orders` covers `/orders` and `/orders/{id}`, not `/orders-old`.
 fn covers(api: &str, path: &str) -> bool {
-    path.strip_prefix(api).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(api)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

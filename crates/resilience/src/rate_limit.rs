@@ -49,14 +49,18 @@ pub struct RateLimiter<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// A limiter; `None` when the limit allows nothing in any time.
-    pub fn new(limit: Limit) -> Option<Self> {
-        let quota = Quota::with_period(limit.per / limit.requests.get())?.allow_burst(limit.burst);
+    /// A limiter of every key alike.
+    pub fn new(limit: Limit) -> Self {
+        let period = (limit.per / limit.requests.get()).max(Duration::from_nanos(1));
+        let quota = Quota::with_period(period)
+            .expect("a period of at least a nanosecond is a quota")
+            .allow_burst(limit.burst);
         let clock = SeamClock {
             start: env::instant(),
         };
-        let governor = Governor::new(quota, HashMapStateStore::default(), clock);
-        Some(Self { governor })
+        Self {
+            governor: Governor::new(quota, HashMapStateStore::default(), clock),
+        }
     }
 
     /// Counts a request of `key`.

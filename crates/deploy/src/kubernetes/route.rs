@@ -58,17 +58,28 @@ pub(super) fn route(service: &Service, options: &Options) -> HttpRoute {
         .declared_boundary()
         .apis
         .iter()
-        .map(|api| Match { path: PathMatch { r#type: "PathPrefix", value: api.clone() } })
+        .map(|api| Match {
+            path: PathMatch {
+                r#type: "PathPrefix",
+                value: api.clone(),
+            },
+        })
         .collect();
     HttpRoute {
         api_version: "gateway.networking.k8s.io/v1",
         kind: "HTTPRoute",
         metadata: workload::metadata(service.name(), options),
         spec: Spec {
-            parent_refs: vec![Reference { name: PARENT, port: None }],
+            parent_refs: vec![Reference {
+                name: PARENT,
+                port: None,
+            }],
             rules: vec![Rule {
                 matches,
-                backend_refs: vec![Reference { name: GATEWAY, port: Some(80) }],
+                backend_refs: vec![Reference {
+                    name: GATEWAY,
+                    port: Some(80),
+                }],
             }],
         },
     }

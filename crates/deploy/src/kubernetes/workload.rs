@@ -49,19 +49,34 @@ pub(super) fn claim(name: &str, options: &Options) -> PersistentVolumeClaim {
 pub(super) fn deployment(system: &System, process: Process<'_>, options: &Options) -> Deployment {
     let labels = labels(process.name);
     let mut pod_labels = labels.clone();
-    pod_labels.insert("app.kubernetes.io/part-of".to_owned(), system.name().to_owned());
+    pod_labels.insert(
+        "app.kubernetes.io/part-of".to_owned(),
+        system.name().to_owned(),
+    );
     if !process.version.is_empty() {
-        pod_labels.insert("app.kubernetes.io/version".to_owned(), process.version.to_owned());
+        pod_labels.insert(
+            "app.kubernetes.io/version".to_owned(),
+            process.version.to_owned(),
+        );
     }
     Deployment {
         metadata: metadata(process.name, options),
         spec: Some(DeploymentSpec {
             replicas: Some(1),
             // The old pod must be gone before the new one opens its database.
-            strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), ..Default::default() }),
-            selector: LabelSelector { match_labels: Some(labels), ..Default::default() },
+            strategy: Some(DeploymentStrategy {
+                type_: Some("Recreate".to_owned()),
+                ..Default::default()
+            }),
+            selector: LabelSelector {
+                match_labels: Some(labels),
+                ..Default::default()
+            },
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(pod_labels), ..Default::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(pod_labels),
+                    ..Default::default()
+                }),
                 spec: Some(pod(process, options)),
             },
             ..Default::default()
@@ -81,7 +96,11 @@ fn pod(process: Process<'_>, options: &Options) -> PodSpec {
             ..Default::default()
         }
     } else {
-        Volume { name: "data".to_owned(), empty_dir: Some(Default::default()), ..Default::default() }
+        Volume {
+            name: "data".to_owned(),
+            empty_dir: Some(Default::default()),
+            ..Default::default()
+        }
     };
     let keys = Volume {
         name: "keys".to_owned(),
@@ -116,8 +135,15 @@ fn pod(process: Process<'_>, options: &Options) -> PodSpec {
 }
 
 fn container(process: &Process<'_>, options: &Options) -> Container {
-    let arguments = ["serve", process.name, "--listen", &format!("0.0.0.0:{PORT}"), "--data", DATA]
-        .map(str::to_owned);
+    let arguments = [
+        "serve",
+        process.name,
+        "--listen",
+        &format!("0.0.0.0:{PORT}"),
+        "--data",
+        DATA,
+    ]
+    .map(str::to_owned);
     Container {
         name: process.name.to_owned(),
         image: Some(options.image.clone()),
@@ -138,10 +164,16 @@ fn container(process: &Process<'_>, options: &Options) -> Container {
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
             ..Default::default()
         }),
-        volume_mounts: Some(vec![mount("data", DATA, None), mount("keys", KEYS, Some(true))]),
+        volume_mounts: Some(vec![
+            mount("data", DATA, None),
+            mount("keys", KEYS, Some(true)),
+        ]),
         ..Default::default()
     }
 }
@@ -154,12 +186,19 @@ fn environment(process: &Process<'_>) -> Vec<EnvVar> {
     });
     let fixed = [
         ("OUTRIGGER_LOGGING__FORMAT".to_owned(), "json".to_owned()),
-        ("OUTRIGGER_SECURITY__KEYS".to_owned(), format!("{KEYS}/keys.json")),
+        (
+            "OUTRIGGER_SECURITY__KEYS".to_owned(),
+            format!("{KEYS}/keys.json"),
+        ),
     ];
     fixed
         .into_iter()
         .chain(peers)
-        .map(|(name, value)| EnvVar { name, value: Some(value), ..Default::default() })
+        .map(|(name, value)| EnvVar {
+            name,
+            value: Some(value),
+            ..Default::default()
+        })
         .collect()
 }
 
@@ -194,7 +233,9 @@ fn labels(name: &str) -> BTreeMap<String, String> {
 }
 
 fn quantities<const N: usize>(amounts: [(&str, &str); N]) -> BTreeMap<String, Quantity> {
-    amounts.map(|(what, amount)| (what.to_owned(), Quantity(amount.to_owned()))).into()
+    amounts
+        .map(|(what, amount)| (what.to_owned(), Quantity(amount.to_owned())))
+        .into()
 }
 
 fn probe(path: &str) -> Probe {
@@ -210,5 +251,10 @@ fn probe(path: &str) -> Probe {
 }
 
 fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
-    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), read_only, ..Default::default() }
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only,
+        ..Default::default()
+    }
 }
