@@ -1,1 +1,63 @@
-//! The shop.
+//! The reference shop: five services and a gateway, described once.
+//!
+//! | crate | subject |
+//! |---|---|
+//! | `contracts` | what the services say to each other |
+//! | `user`, `inventory`, `payment`, `order`, `notification` | the services; none knows another |
+//! | [`invariants`] | what must be true of them together |
+//! | [`demo`], [`workload`] | something to look at; what users do all day |
+//!
+//! Start at [`system`], then `order`'s `place_order`: the story that the others serve.
+
+pub mod demo;
+pub mod invariants;
+pub mod workload;
+
+use outrigger::System;
+
+/// The shop.
+pub fn system() -> System {
+    let shop = System::new("shop")
+        .service(user::service())
+        .service(inventory::service())
+        .service(payment::service())
+        .service(order::service())
+        .service(notification::service())
+        .gateway(include_str!("../gateway.toml"))
+        .invariant(
+            "no piece of stock is lost or made",
+            invariants::stock_is_conserved,
+        )
+        .invariant(
+            "what is reserved and sold has its orders",
+            invariants::stock_has_its_orders,
+        )
+        .invariant(
+            "a refund gives back one payment whole",
+            invariants::refunds_match,
+        )
+        .invariant(
+            "an order is created once and ends once",
+            invariants::orders_begin_and_end_once,
+        )
+        .invariant_at_rest("every order has ended", invariants::orders_have_ended)
+        .invariant_at_rest(
+            "confirmed orders are paid, no others",
+            invariants::confirmed_is_paid,
+        )
+        .invariant_at_rest(
+            "confirmed orders are sold, no others",
+            invariants::confirmed_is_sold,
+        )
+        .invariant_at_rest(
+            "each state of an order is told once",
+            invariants::states_are_told,
+        )
+        .invariant_at_rest(
+            "the history is that of the orders",
+            invariants::history_is_true,
+        );
+    demo::requests()
+        .into_iter()
+        .fold(shop, |shop, (path, body)| shop.demo(path, body))
+}

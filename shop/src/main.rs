@@ -1,3 +1,7 @@
-//! The shop.
+//! The shop's binary; its verbs are those of every system (`shop --help`).
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(shop::system())
+}

@@ -21,7 +21,14 @@ const THINKING_MS_MAX: u64 = 800;
 const ATTEMPTS: u32 = 100;
 
 const PRODUCTS: [(&str, u64); 3] = [("pencil", 60), ("paper", 12), ("ink", 6)];
-const METHODS: [&str; 6] = ["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_flaky", "tok_timeout"];
+const METHODS: [&str; 6] = [
+    "tok_ok",
+    "tok_ok",
+    "tok_ok",
+    "tok_declined",
+    "tok_flaky",
+    "tok_timeout",
+];
 
 /// Fills the shop, then lets everybody order.
 pub async fn run(client: GatewayClient) {
@@ -36,7 +43,12 @@ pub async fn run(client: GatewayClient) {
 async fn customer(client: GatewayClient, number: u64) {
     let id = format!("customer-{number}");
     let email = format!("{id}@example.com");
-    insist(&client, "/users", &json!({ "id": id, "name": id, "email": email })).await;
+    insist(
+        &client,
+        "/users",
+        &json!({ "id": id, "name": id, "email": email }),
+    )
+    .await;
     for _ in 0..ORDERS {
         env::sleep(Duration::from_millis(random().below(THINKING_MS_MAX))).await;
         let _ = client.post("/orders", &order(&id)).await;
@@ -44,7 +56,9 @@ async fn customer(client: GatewayClient, number: u64) {
     // A new address, while orders are on their way.
     let change = json!({ "name": id, "email": format!("{id}@example.org") });
     let path = format!("/users/{id}");
-    let _ = client.request(outrigger::http::Method::PUT, &path, Some(&change)).await;
+    let _ = client
+        .request(outrigger::http::Method::PUT, &path, Some(&change))
+        .await;
 }
 
 fn order(user: &str) -> Value {
