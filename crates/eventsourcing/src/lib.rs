@@ -7,7 +7,7 @@
 //! - The positions of all events have no gaps either, and become visible in their order. So who
 //!   [reads on](Store::read_all) from the last position that it saw never skips an event, whatever order concurrent
 //!   transactions commit in.
-//! - A [projection](projection) takes each event once: its read model and its place commit together.
+//! - A [projection] takes each event once: its read model and its place commit together.
 //! - An event of a type that the code does not know is an error that names it. It is never skipped.
 //!
 //! ```

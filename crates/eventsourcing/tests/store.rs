@@ -244,7 +244,7 @@ async fn g6_streams_of_many_appends_that_expect_the_same_version_one_succeeds() 
 type Write = (u8, usize, bool);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn g6_streams_catch_up_skips_nothing_and_versions_have_no_gaps(

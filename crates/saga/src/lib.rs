@@ -1,4 +1,82 @@
-//! Durable sagas: an async fn that survives a crash, and undoes what it did when it fails.
+//! Durable sagas: an `async fn` that survives a crash, and takes back what it did when it fails.
+//!
+//! What is guaranteed (G5 sagas end): a saga that was started ends completed, or compensated (what it did is undone in
+//! reverse order), or it is parked where an operator sees it with the reason, and can have it resumed.
+//!
+//! How: nothing of the function is kept in memory between two steps. It is run again from its beginning over a
+//! [journal] of what it did and what was answered, inside the transaction that takes in the next answer. The journal,
+//! the state and the next commands commit with that answer (G1), so there is no moment at which a crash could come
+//! between an effect and its record. An answer that comes twice, or too late, changes nothing.
+//!
+//! ```
+//! # use outrigger_saga as saga;
+//! # use data::{Database, Transaction};
+//! use events::Handlers;
+//! use saga::{Command, Failure, Input, Saga, Sagas, command};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize, Command)]
+//! #[command("inventory-service", "reserve-items", crate = saga)]
+//! struct ReserveItems { order_id: String }
+//!
+//! #[derive(Serialize, Deserialize, Command)]
+//! #[command("inventory-service", "release-items", crate = saga)]
+//! struct ReleaseItems { order_id: String }
+//!
+//! #[derive(Serialize, Deserialize, Command)]
+//! #[command("payment-service", "charge-payment", reply = String, crate = saga)]
+//! struct ChargePayment { order_id: String }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct PlaceOrder { order_id: String }
+//!
+//! impl Input for PlaceOrder {
+//!     const SAGA: &'static str = "place-order";
+//! }
+//!
+//! async fn place_order(saga: Saga, order: PlaceOrder) -> Result<(), Failure> {
+//!     let order_id = || order.order_id.clone();
+//!     saga.call(ReserveItems { order_id: order_id() })
+//!         .undo(ReleaseItems { order_id: order_id() })
+//!         .await?;
+//!     let receipt: String = saga.call(ChargePayment { order_id: order_id() }).await?;
+//!     # drop(receipt);
+//!     Ok(())
+//! }
+//!
+//! // In inventory-service:
+//! async fn reserve(tx: &mut Transaction, command: ReserveItems) -> Result<(), command::Error> {
+//!     let take = "UPDATE stock SET count = count - 1 WHERE count > 0";
+//!     if tx.execute(take, data::params![]).await? == 0 {
+//!         return Err(Failure::new("insufficient-inventory", "Nothing is left.").into());
+//!     }
+//!     Ok(())
+//! }
+//! # fn participant() -> Handlers {
+//! command::handle::<ReserveItems, _>(Handlers::new(), reserve)
+//! # }
+//!
+//! # async fn example(db: Database) -> Result<(), Box<dyn std::error::Error>> {
+//! // In order-service:
+//! let sagas = Sagas::open(db.clone()).await?;
+//! sagas.register(place_order);
+//! let mut tx = db.begin().await?;
+//! sagas.start(&mut tx, "order-7", PlaceOrder { order_id: "order-7".to_owned() }).await?;
+//! tx.commit().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Start reading at [`step`]: it is the whole of a saga, without any I/O.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`step`] | one step: from the journal to what is to be done |
+//! | [`journal`] | what is remembered |
+//! | `replay`, [`run`], `saga` | running the function over its journal, and the handle that it gets |
+//! | `compensation` | which undo is next |
+//! | [`command`], `wire` | commands and replies, on both sides |
+//! | `sagas`, `driver`, `timers`, `waiting`, `store` | steps in transactions: replies, time-outs, waiting for the end |
+
 pub mod command;
 mod compensation;
 mod definition;

@@ -1,7 +1,7 @@
 //! One step of a saga, as a pure function: from the function, its input and the journal to what is to be done.
 //!
 //! ```
-//! # use outrigger_saga as saga; use outrigger_env as env;
+//! # use outrigger_saga as saga;
 //! use saga::{Command, Definition, Failure, Input, Saga, journal::Entry, run::Fresh, step::{self, Progress}};
 //! use serde::{Deserialize, Serialize};
 //!

@@ -66,8 +66,12 @@ async fn fire(sagas: &Sagas, db: &Database) -> Result<(), BoxError> {
         Ok(()) => Ok(tx.commit().await?),
         Err(error) if error.is_retryable() => Err(error.into()),
         Err(error) => {
-            let (id, error) = (&timer.id, &error as &dyn std::error::Error);
-            tracing::error!(id, error, "a timer of a saga is set aside");
+            // Named in the statement: a `dyn Error` must not live on across an await.
+            tracing::error!(
+                id = timer.id,
+                error = &error as &dyn std::error::Error,
+                "a timer of a saga is set aside"
+            );
             tx.rollback().await?;
             set_aside(db, timer).await
         }
