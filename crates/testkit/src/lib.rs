@@ -1,1 +1,17 @@
-//! TestEnvironment and the deterministic simulation.
+//! Testing a system: as a whole in the test's own process, and in a deterministic simulation.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`environment`] | a system, or a part of one, for a test to talk to |
+//! | [`recorder`] | what was published |
+//! | [`simulation`] | the whole system under faults, from a seed (feature `simulation`, on by default) |
+//!
+//! Start at [`TestEnvironment`] for a test of a service, at [`simulation`] for one of the guarantees.
+
+pub mod environment;
+pub mod recorder;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+
+pub use environment::TestEnvironment;
+pub use recorder::Recorder;

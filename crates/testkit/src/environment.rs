@@ -1,0 +1,376 @@
+//! A system in the test's own process, or the part of it that a test is about.
+//!
+//! Everything is real but small: services on free ports, each with its database in a temporary folder, a gateway
+//! in front, a bus whose events are recorded. A service that is not started can be played by a [stub](Builder::stub).
+//!
+//! ```no_run
+//! # fn system() -> outrigger::System { outrigger::System::new("shop") }
+//! # async fn test() -> Result<(), Box<dyn std::error::Error>> {
+//! use outrigger_testkit::TestEnvironment;
+//! use serde_json::json;
+//!
+//! let env = TestEnvironment::start(system()).await?;
+//! let answer = env.post("/users", json!({"email": "ada@example.com", "name": "Ada"})).await?;
+//! assert_eq!(answer.status, 201);
+//! env.eventually("the user is told of", async || env.events("user.registered").pop()).await?;
+//! env.stop().await;
+//! # Ok(()) }
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use discovery::{InProcess, Instance, Ttl, registrar};
+use events::{Bus, CloudEvent, EmbeddedBus};
+use identity::Keyring;
+use outrigger::{
+    Context, GatewayClient, Inspection, Platform, RunningGateway, RunningService, Settings, System,
+    client::{Answer, NoAnswer},
+    invariant::BUS,
+    server,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::Recorder;
+
+/// A free port of this machine.
+const FREE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// How long [`TestEnvironment::eventually`] waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why a test cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder of the databases cannot be made.
+    #[error("cannot make a temporary folder; is the disk full?")]
+    Folder(#[source] std::io::Error),
+    /// The bus did not start.
+    #[error("cannot start a bus for the test")]
+    Bus(#[from] events::Error),
+    /// A stub did not start.
+    #[error("cannot start the stub of {service}")]
+    Stub {
+        /// The service that it plays.
+        service: String,
+        /// What went wrong.
+        #[source]
+        source: env::BoxError,
+    },
+    /// A service or the gateway did not start.
+    #[error(transparent)]
+    System(#[from] outrigger::Error),
+    /// A service is asked for that does not run.
+    #[error("{service} does not run; start it, or leave it out of what is not started")]
+    NotRunning {
+        /// The service.
+        service: String,
+    },
+    /// The databases cannot be looked into.
+    #[error("cannot look into the databases")]
+    Inspect(#[from] data::Error),
+    /// What was waited for did not happen.
+    #[error("waited {limit:?} in vain: {what}")]
+    InVain {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+    },
+}
+
+/// Says what of a system is started.
+pub struct Builder {
+    system: System,
+    only: Option<Vec<String>>,
+    stubs: Vec<(String, Router)>,
+}
+
+impl Builder {
+    /// Starts these services and no others.
+    #[must_use]
+    pub fn only<const N: usize>(mut self, services: [&str; N]) -> Self {
+        self.only = Some(services.map(str::to_owned).to_vec());
+        self
+    }
+
+    /// Lets `routes` answer in place of `service`, which is not started. It is not asked for a token.
+    #[must_use]
+    pub fn stub(mut self, service: &str, routes: Router) -> Self {
+        self.stubs.push((service.to_owned(), routes));
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::Bus`], [`Error::Stub`] and [`Error::System`].
+    pub async fn start(self) -> Result<TestEnvironment, Error> {
+        let folder = TempDir::with_prefix("outrigger-test-").map_err(Error::Folder)?;
+        let mut environment = TestEnvironment::empty(self.system, folder).await?;
+        let services = environment
+            .system
+            .services()
+            .iter()
+            .map(|service| service.name().to_owned());
+        let services: Vec<_> = match self.only {
+            Some(only) => only,
+            None => services
+                .filter(|name| !self.stubs.iter().any(|(stub, _)| stub == name))
+                .collect(),
+        };
+        for (service, routes) in self.stubs {
+            environment
+                .start_stub(&service, routes)
+                .await
+                .map_err(|source| {
+                    let service = service.clone();
+                    Error::Stub { service, source }
+                })?;
+        }
+        for service in services {
+            environment.start_service(&service).await?;
+        }
+        environment.start_gateway().await?;
+        Ok(environment)
+    }
+}
+
+/// See the [module](self). What still runs when it is dropped is told to stop, without waiting for it.
+pub struct TestEnvironment {
+    system: System,
+    platform: Platform,
+    recorder: Recorder,
+    services: BTreeMap<String, RunningService>,
+    gateway: Option<RunningGateway>,
+    client: GatewayClient,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _stop_when_dropped: tokio_util::sync::DropGuard,
+    // Last: the databases lie here.
+    _folder: TempDir,
+}
+
+impl TestEnvironment {
+    /// Starts the whole of `system`.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub async fn start(system: System) -> Result<Self, Error> {
+        Self::of(system).start().await
+    }
+
+    /// Says what of `system` is started.
+    pub fn of(system: System) -> Builder {
+        Builder {
+            system,
+            only: None,
+            stubs: Vec::new(),
+        }
+    }
+
+    async fn empty(system: System, folder: TempDir) -> Result<Self, Error> {
+        let settings = Settings {
+            data: folder.path().to_owned(),
+            ..Settings::default()
+        };
+        let url = format!(
+            "sqlite:{}",
+            folder.path().join(format!("{BUS}.sqlite")).display()
+        );
+        let recorder = Recorder::new(Arc::new(EmbeddedBus::open(&url).await?));
+        let bus: Arc<dyn Bus> = Arc::new(recorder.clone());
+        let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (sweeping, until) = (registry.clone(), stop.clone());
+        tasks.spawn(async move { sweeping.sweep(until).await });
+        Ok(Self {
+            system,
+            platform: Platform::new(settings, bus, Arc::new(registry), Keyring::generate()),
+            recorder,
+            services: BTreeMap::new(),
+            gateway: None,
+            client: GatewayClient::new(FREE),
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+            tasks,
+            _folder: folder,
+        })
+    }
+
+    async fn start_stub(&mut self, service: &str, routes: Router) -> Result<(), env::BoxError> {
+        let settings = self.platform.settings();
+        let listener = env::net::listen(FREE).await?;
+        let instance = Instance::new(service, listener.local_addr()?);
+        let (heartbeat, drain) = (settings.discovery.heartbeat, settings.lifecycle.drain);
+        self.tasks
+            .spawn(server::serve(listener, routes, self.stop.clone(), drain));
+        let registry = Arc::clone(self.platform.registry());
+        let registration = registrar::register(registry, instance, heartbeat).await?;
+        self.tasks.spawn(registration.keep(self.stop.clone()));
+        Ok(())
+    }
+
+    async fn start_gateway(&mut self) -> Result<(), Error> {
+        let gateway = self.system.start_gateway(&self.platform, FREE).await?;
+        self.client = GatewayClient::new(gateway.address());
+        self.gateway = Some(gateway);
+        Ok(())
+    }
+
+    /// Starts a service, for the first time or after it was stopped: its database is what it was.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub async fn start_service(&mut self, service: &str) -> Result<(), Error> {
+        let running = self
+            .system
+            .start_service(service, &self.platform, FREE)
+            .await?;
+        self.services.insert(service.to_owned(), running);
+        Ok(())
+    }
+
+    /// Stops a service gracefully.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub async fn stop_service(&mut self, service: &str) -> Result<(), Error> {
+        let running = self.services.remove(service);
+        running.ok_or_else(|| not_running(service))?.stop().await;
+        Ok(())
+    }
+
+    /// Stops a service and starts it again.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] and [`Error::System`].
+    pub async fn restart_service(&mut self, service: &str) -> Result<(), Error> {
+        self.stop_service(service).await?;
+        self.start_service(service).await
+    }
+
+    /// Gets `path` from the gateway.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        self.client.get(path).await
+    }
+
+    /// Posts `body` to `path` at the gateway.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn post(&self, path: &str, body: Value) -> Result<Answer, NoAnswer> {
+        self.client.post(path, &body).await
+    }
+
+    /// A user at the gateway, for other requests.
+    pub fn client(&self) -> &GatewayClient {
+        &self.client
+    }
+
+    /// Every event of the type `kind` that was published, in order; `order.*` for all that begin so.
+    pub fn events(&self, kind: &str) -> Vec<CloudEvent> {
+        self.recorder.events(kind)
+    }
+
+    /// The bus, to publish from nowhere or to see the dead letters.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        self.platform.bus()
+    }
+
+    /// What the handlers of a service get: its database, its sagas.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn context(&self, service: &str) -> Result<&Context, Error> {
+        let running = self.services.get(service);
+        running
+            .map(RunningService::context)
+            .ok_or_else(|| not_running(service))
+    }
+
+    /// A view of all databases.
+    ///
+    /// # Errors
+    /// [`Error::Inspect`].
+    pub async fn inspect(&self) -> Result<Inspection, Error> {
+        Ok(Inspection::open(&self.system, &self.platform.settings().data).await?)
+    }
+
+    /// Looks until there is something to see, and returns it; `what` says what is waited for.
+    ///
+    /// # Errors
+    /// [`Error::InVain`] after 20 seconds.
+    pub async fn eventually<T>(
+        &self,
+        what: &str,
+        look: impl AsyncFn() -> Option<T>,
+    ) -> Result<T, Error> {
+        let looking = async {
+            loop {
+                match look().await {
+                    Some(seen) => return seen,
+                    None => env::sleep(LOOK_EVERY).await,
+                }
+            }
+        };
+        let limit = PATIENCE;
+        let what = what.to_owned();
+        env::timeout(limit, looking)
+            .await
+            .map_err(|_| Error::InVain { what, limit })
+    }
+
+    /// Waits until no saga runs and no message is on its way, and then returns every invariant of the system that
+    /// does not hold, with what was found.
+    ///
+    /// # Errors
+    /// [`Error::Inspect`], and [`Error::InVain`] when the system does not come to rest.
+    pub async fn at_rest(&self) -> Result<Vec<(String, String)>, Error> {
+        let view = self.inspect().await?;
+        let resting = async || {
+            view.unrest()
+                .await
+                .is_ok_and(|unrest| unrest.is_empty())
+                .then_some(())
+        };
+        self.eventually("the system comes to rest", resting).await?;
+        let mut violated = Vec::new();
+        for invariant in self.system.invariants() {
+            if let Err(found) = invariant.check(view.clone()).await {
+                violated.push((invariant.name().to_owned(), found));
+            }
+        }
+        Ok(violated)
+    }
+
+    /// Stops everything gracefully, the gateway first.
+    pub async fn stop(mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop().await;
+        }
+        let services = std::mem::take(&mut self.services);
+        futures::future::join_all(services.into_values().map(RunningService::stop)).await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.platform.stop().await;
+    }
+}
+
+fn not_running(service: &str) -> Error {
+    Error::NotRunning {
+        service: service.to_owned(),
+    }
+}

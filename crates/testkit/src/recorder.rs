@@ -1,0 +1,93 @@
+//! A bus that remembers what was published.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use events::{Bus, CloudEvent, DeadLetter, Result, Subscription};
+use futures::future::BoxFuture;
+
+/// Wraps a bus and keeps every event that it took, once, in the order in which it took them. It is for tests: what
+/// is kept is kept for ever. Clones are handles of one memory.
+#[derive(Clone)]
+pub struct Recorder {
+    bus: Arc<dyn Bus>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    ids: BTreeSet<String>,
+    events: Vec<CloudEvent>,
+}
+
+impl Recorder {
+    /// Records what is published on `bus`.
+    pub fn new(bus: Arc<dyn Bus>) -> Self {
+        let taken = Arc::default();
+        Self { bus, taken }
+    }
+
+    /// The events of the type `kind`, or of every type that begins with what stands before `.*`.
+    pub fn events(&self, kind: &str) -> Vec<CloudEvent> {
+        let wanted = |event: &&CloudEvent| match kind.strip_suffix('*') {
+            Some(prefix) => event.kind.starts_with(prefix),
+            None => event.kind == kind,
+        };
+        self.taken().events.iter().filter(wanted).cloned().collect()
+    }
+
+    /// How many events of each type were published.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for event in &self.taken().events {
+            *counts.entry(event.kind.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    async fn publish_and_record(&self, batch: Vec<CloudEvent>) -> Result<()> {
+        self.bus.publish(batch.clone()).await?;
+        let mut taken = self.taken();
+        for event in batch {
+            if taken.ids.insert(event.id.clone()) {
+                taken.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bus for Recorder {
+    fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.publish_and_record(batch))
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        types: &'a [String],
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
+        self.bus.subscribe(group, types)
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        group: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        self.bus.dead_letters(group)
+    }
+
+    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.replay_dead_letter(group, id)
+    }
+
+    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.bus.drop_dead_letter(group, id)
+    }
+}

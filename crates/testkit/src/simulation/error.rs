@@ -1,0 +1,52 @@
+//! Why a simulation could not be run. What it found wrong with the system is in its report.
+
+use std::{io, path::PathBuf};
+
+/// See the [module](self).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system has no users: nothing would happen.
+    #[error("nothing says what users do with {system}; add `.workload(..)` to its description")]
+    NoWorkload {
+        /// The system.
+        system: String,
+    },
+    /// The parts that the services share could not be made.
+    #[error("the simulated platform cannot start")]
+    Platform(#[source] env::BoxError),
+    /// The description of the system cannot be started at all.
+    #[error(transparent)]
+    System(#[from] outrigger::Error),
+    /// The trace cannot be written.
+    #[error("cannot write the trace to {}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder of the databases cannot be made.
+    #[error("cannot make a temporary folder; is the disk full?")]
+    Folder(#[source] io::Error),
+    /// The thread of the simulation did not start.
+    #[error("cannot start a thread; is the system out of them?")]
+    Thread(#[source] io::Error),
+    /// The logs cannot be traced.
+    #[error("cannot trace the logs")]
+    Logging(#[source] telemetry::Error),
+    /// The C library answers in place of the simulation, so nothing would repeat.
+    #[error(
+        "the simulation's clock is not in force in this binary; link it without options that prefer shared libraries"
+    )]
+    NotInForce,
+    /// The process of a seed could not be started.
+    #[error("cannot start the process that simulates seed {seed}")]
+    Spawn {
+        /// The seed.
+        seed: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}

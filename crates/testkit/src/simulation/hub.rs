@@ -1,0 +1,114 @@
+//! The machine that never crashes: it has what the services share, and it watches them.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use discovery::{InProcess, Ttl};
+use env::BoxError;
+use events::{Bus, EmbeddedBus};
+use identity::Keyring;
+use outrigger::{Inspection, Platform, Settings, invariant::BUS};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    faulty_bus::FaultyBus,
+    run::{Run, Users},
+    stage::Ended,
+};
+use crate::Recorder;
+
+/// How often what must hold at every instant is checked.
+const CHECKED_EVERY: Duration = Duration::from_millis(100);
+/// For how long nothing may happen before the system counts as at rest.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long the system may take to come to rest once the users are done and all faults are over.
+const REST_LIMIT: Duration = Duration::from_secs(180);
+
+/// Shares a platform, then watches until the system has come to rest.
+pub(super) async fn hub(run: Rc<Run>) -> Ended {
+    let settings = settings(&run);
+    let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
+    let sweeping = registry.clone();
+    tokio::spawn(async move { sweeping.sweep(CancellationToken::new()).await });
+
+    let url = format!(
+        "sqlite:{}",
+        run.data.join(format!("{BUS}.sqlite")).display()
+    );
+    let recorder = Recorder::new(Arc::new(EmbeddedBus::open(&url).await?));
+    let bus: Arc<dyn Bus> = Arc::new(recorder.clone());
+    let faulty = FaultyBus::new(Arc::clone(&bus), run.schedule.bus);
+    let registry = Arc::new(registry);
+    let platform = Platform::new(
+        settings,
+        Arc::new(faulty.clone()),
+        registry,
+        Keyring::generate(),
+    );
+    run.share(platform, recorder, faulty);
+
+    run.all_started().await;
+    watch(&run, bus.as_ref()).await?;
+    std::future::pending().await
+}
+
+/// What waits for minutes on a real network waits for seconds here: a run should see it happen.
+fn settings(run: &Run) -> Settings {
+    let mut settings = Settings {
+        data: run.data.clone(),
+        ..Settings::default()
+    };
+    settings.discovery.heartbeat = Duration::from_secs(1);
+    settings.discovery.ttl = Duration::from_secs(3);
+    settings
+}
+
+async fn watch(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
+    let view = Inspection::open(&run.system, &run.data).await?;
+    let mut calm_since = None;
+    let mut quiet_since = None;
+    loop {
+        env::sleep(CHECKED_EVERY).await;
+        check(run, &view, false).await;
+        if run.users.get() != Users::Done || !run.is_calm.get() {
+            continue;
+        }
+        let now = env::instant();
+        let unrest = view.unrest().await?;
+        if !unrest.is_empty() {
+            quiet_since = None;
+            if now - *calm_since.get_or_insert(now) > REST_LIMIT {
+                let found = format!("after {REST_LIMIT:?} without faults: {}", unrest.join(", "));
+                run.violated("the system comes to rest", found);
+                return Ok(());
+            }
+        } else if now - *quiet_since.get_or_insert(now) >= QUIET {
+            check(run, &view, true).await;
+            check_dead_letters(run, bus).await?;
+            run.at_rest.set(true);
+            return Ok(());
+        }
+    }
+}
+
+async fn check(run: &Run, view: &Inspection, at_rest: bool) {
+    for invariant in run.system.invariants() {
+        if invariant.is_at_rest() == at_rest {
+            run.checks.set(run.checks.get() + 1);
+            if let Err(found) = invariant.check(view.clone()).await {
+                run.violated(invariant.name(), found);
+            }
+        }
+    }
+}
+
+/// Every fault of a run passes, so trying again must have helped.
+async fn check_dead_letters(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
+    for dead in bus.dead_letters(None).await? {
+        let found = format!(
+            "{} could not handle {} {}: {}",
+            dead.group, dead.event.kind, dead.event.id, dead.error
+        );
+        run.violated("no message is given up", found);
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What the simulated machines of a run share: they cannot reach each other but by the network and by this.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use env::Instant;
+use outrigger::{Platform, System};
+use tokio::sync::watch;
+
+use super::{faulty_bus::FaultyBus, report::Violation, schedule::Schedule, stage::TICK};
+use crate::Recorder;
+
+pub(super) struct Run {
+    pub(super) system: System,
+    /// The folder of the databases: what survives a crash.
+    pub(super) data: PathBuf,
+    pub(super) schedule: Schedule,
+    platform: watch::Sender<Option<Platform>>,
+    bus: OnceCell<(Recorder, FaultyBus)>,
+    /// All faults are over.
+    pub(super) is_calm: Cell<bool>,
+    pub(super) gateway: Cell<Option<SocketAddr>>,
+    started: RefCell<BTreeSet<String>>,
+    pub(super) users: Cell<Users>,
+    pub(super) at_rest: Cell<bool>,
+    pub(super) checks: Cell<u64>,
+    pub(super) violations: RefCell<Vec<Violation>>,
+    began: Instant,
+}
+
+/// How far the users are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Users {
+    Waiting,
+    Busy,
+    Done,
+}
+
+impl Run {
+    pub(super) fn new(system: System, data: PathBuf, schedule: Schedule) -> Self {
+        Self {
+            system,
+            data,
+            schedule,
+            platform: watch::Sender::new(None),
+            bus: OnceCell::new(),
+            is_calm: Cell::new(false),
+            gateway: Cell::new(None),
+            started: RefCell::default(),
+            users: Cell::new(Users::Waiting),
+            at_rest: Cell::new(false),
+            checks: Cell::new(0),
+            violations: RefCell::default(),
+            began: env::instant(),
+        }
+    }
+
+    /// How much simulated time has passed.
+    pub(super) fn elapsed(&self) -> Duration {
+        env::instant().saturating_duration_since(self.began)
+    }
+
+    /// Gives the other machines the platform, whose bus is `bus`, recorded by `recorder`.
+    pub(super) fn share(&self, platform: Platform, recorder: Recorder, bus: FaultyBus) {
+        // The hub shares once: it never crashes.
+        let _ = self.bus.set((recorder, bus));
+        self.platform.send_replace(Some(platform));
+    }
+
+    /// All faults are over.
+    pub(super) fn calm(&self) {
+        self.is_calm.set(true);
+        if let Some((_, bus)) = self.bus.get() {
+            bus.calm();
+        }
+    }
+
+    /// How many events of each type were published.
+    pub(super) fn events(&self) -> BTreeMap<String, u64> {
+        self.bus
+            .get()
+            .map(|(recorder, _)| recorder.counts())
+            .unwrap_or_default()
+    }
+
+    /// Waits for the platform.
+    pub(super) async fn platform(&self) -> Option<Platform> {
+        let mut shared = self.platform.subscribe();
+        let platform = shared.wait_for(Option::is_some).await;
+        platform.ok().and_then(|platform| platform.clone())
+    }
+
+    pub(super) fn started(&self, service: &str) {
+        self.started.borrow_mut().insert(service.to_owned());
+    }
+
+    /// Waits until every service and the gateway has started for the first time.
+    pub(super) async fn all_started(&self) -> SocketAddr {
+        loop {
+            if let Some(gateway) = self.gateway.get()
+                && self.started.borrow().len() == self.system.services().len()
+            {
+                return gateway;
+            }
+            env::sleep(10 * TICK).await;
+        }
+    }
+
+    /// Remembers that something is not as it must be.
+    pub(super) fn violated(&self, rule: &str, found: impl Into<String>) {
+        let at_ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (rule, found) = (rule.to_owned(), found.into());
+        tracing::error!(rule, found, "violated");
+        self.violations
+            .borrow_mut()
+            .push(Violation { at_ms, rule, found });
+    }
+}

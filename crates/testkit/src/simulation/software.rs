@@ -1,0 +1,60 @@
+//! What the other machines run: a service each, the gateway, and the users.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use env::RequestContext;
+use outrigger::GatewayClient;
+
+use super::{
+    run::{Run, Users},
+    stage::Ended,
+};
+
+/// Every machine has an address of its own, so all listen on one port.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
+/// How soon what could not start is started again.
+const START_AGAIN: Duration = Duration::from_millis(500);
+
+/// One service, until it is crashed.
+pub(super) async fn service(run: Rc<Run>, name: Rc<str>) -> Ended {
+    let Some(platform) = run.platform().await else {
+        return Ok(());
+    };
+    let _running = loop {
+        match run.system.start_service(&name, &platform, LISTEN).await {
+            Ok(running) => break running,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(service = &*name, error, "cannot start yet");
+                env::sleep(START_AGAIN).await;
+            }
+        }
+    };
+    run.started(&name);
+    std::future::pending().await
+}
+
+/// The gateway.
+pub(super) async fn gateway(run: Rc<Run>) -> Ended {
+    let Some(platform) = run.platform().await else {
+        return Ok(());
+    };
+    let running = run.system.start_gateway(&platform, LISTEN).await?;
+    run.gateway.set(Some(running.address()));
+    std::future::pending().await
+}
+
+/// The users, until the last one is done.
+pub(super) async fn users(run: Rc<Run>) -> Ended {
+    let client = GatewayClient::new(run.all_started().await);
+    run.users.set(Users::Busy);
+    if let Some(workload) = run.system.users() {
+        RequestContext::new().scope(workload(client)).await;
+    }
+    run.users.set(Users::Done);
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! One deterministic thread: simulated machines on a simulated network, every answer of the outside made from a seed.
+//!
+//! A [`Simulation`](super::Simulation) plays a whole system here; a test may play two machines of its own.
+//!
+//! What makes a run repeat, beside the world that it enters: a thread of its own, so that nothing is cached from
+//! before; the C library's clock and chance ([`interpose`]); SQLite's generator; and a process that plays once, for
+//! tokio counts its tasks in a global, and a crash drops them in an order that follows from the count. Whatever is
+//! played must not start threads.
+
+use std::{
+    future::Future,
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use rand::Rng;
+use telemetry::logging;
+
+use super::{
+    Error,
+    clock::Clock,
+    interpose::{self, EPOCH_SECONDS},
+    machines::Machines,
+    panics,
+    trace::Trace,
+    world::Simulated,
+};
+
+/// How much simulated time passes in a step, and the least that a message is on its way.
+pub const TICK: Duration = Duration::from_millis(1);
+/// What is in the trace; the network is traced by us, with its bytes.
+const TRACED: &str = "debug,turmoil=off";
+/// Debug builds keep large futures on the stack.
+const STACK: usize = 32 * 1024 * 1024;
+
+/// What a machine runs: it ends, with or without success, or is crashed.
+pub type Ended = Result<(), env::BoxError>;
+
+/// See the [module](self).
+pub struct Stage {
+    // First, so that it is torn down while the world still stands.
+    network: turmoil::Sim<'static>,
+    machines: Machines,
+    clock: Clock,
+    trace: Trace,
+    _world: env::world::Entered,
+    _lines: tracing::dispatcher::DefaultGuard,
+    _logging: logging::Guard,
+    interposed: interpose::Entered,
+}
+
+impl Stage {
+    /// Plays `play` on a stage made from `seed`, on a thread of its own, and returns what it returns. The trace is
+    /// written to `trace` if that is given.
+    ///
+    /// # Errors
+    /// [`Error::Trace`], [`Error::Thread`], [`Error::Logging`] and [`Error::NotInForce`].
+    pub fn play<T: Send>(
+        seed: u64,
+        trace: Option<&Path>,
+        play: impl FnOnce(&mut Self) -> T + Send,
+    ) -> Result<T, Error> {
+        let perform = move || {
+            let mut stage = Self::set(seed, trace)?;
+            let played = play(&mut stage);
+            stage.trace.finish().map_err(unwritten(trace))?;
+            Ok(played)
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name(format!("simulation of seed {seed}"))
+                .stack_size(STACK)
+                .spawn_scoped(scope, perform)
+                .map_err(Error::Thread)?;
+            match thread.join() {
+                Ok(played) => played,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn set(seed: u64, file: Option<&Path>) -> Result<Self, Error> {
+        panics::record();
+        let clock = Clock::default();
+        let machines = Machines::default();
+        let trace = Trace::new(clock.clone(), machines.clone(), file).map_err(unwritten(file))?;
+        let interposed = interpose::enter(seed);
+        if !interpose::is_in_force() {
+            return Err(Error::NotInForce);
+        }
+        let world = Simulated::new(seed, clock.clone(), machines.clone(), trace.clone());
+        let world = env::world::enter(Rc::new(world));
+        let (lines, logging) = log_to(&trace)?;
+        Ok(Self {
+            network: network(),
+            machines,
+            clock,
+            trace,
+            _world: world,
+            _lines: lines,
+            _logging: logging,
+            interposed,
+        })
+    }
+
+    /// Adds a machine that runs `software`, again after each [restart](Self::restart).
+    pub fn machine<F, Fut>(&mut self, name: &str, software: F) -> IpAddr
+    where
+        F: Fn() -> Fut + 'static,
+        Fut: Future<Output = Ended> + 'static,
+    {
+        let address = self.network.lookup(name);
+        self.machines.add(name, address);
+        let machines = self.machines.clone();
+        self.network.host(name, move || {
+            let (machines, running) = (machines.clone(), software());
+            async move {
+                machines.started(address);
+                running
+                    .await
+                    .map_err(|error| error as Box<dyn std::error::Error>)
+            }
+        });
+        address
+    }
+
+    /// Lets [`TICK`] pass on every machine.
+    ///
+    /// # Errors
+    /// What the software of a machine failed with, in words.
+    pub fn step(&mut self) -> Result<(), String> {
+        self.network.step().map_err(|error| error.to_string())?;
+        let elapsed = self.network.elapsed();
+        self.clock.set(elapsed);
+        self.interposed.set_elapsed(elapsed);
+        Ok(())
+    }
+
+    /// How much simulated time has passed.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// The longest that a message is on its way.
+    pub fn set_latency(&mut self, longest: Duration) {
+        self.network.set_max_message_latency(longest.max(TICK));
+    }
+
+    /// Kills the process of a machine: what it had in memory is gone, its files stay.
+    pub fn crash(&mut self, machine: &str) {
+        self.network.crash(machine);
+    }
+
+    /// Starts the process of a machine, once more if it runs.
+    pub fn restart(&mut self, machine: &str) {
+        self.network.bounce(machine);
+    }
+
+    /// Loses every message between two machines. A connection that lost one stays dead after the [repair](Self::repair).
+    pub fn partition(&mut self, a: &str, b: &str) {
+        self.network.partition(a, b);
+    }
+
+    /// Ends a [partition](Self::partition).
+    pub fn repair(&mut self, a: &str, b: &str) {
+        self.network.repair(a, b);
+    }
+
+    /// Keeps every message between two machines on its way until the [release](Self::release).
+    pub fn hold(&mut self, a: &str, b: &str) {
+        self.network.hold(a, b);
+    }
+
+    /// Ends a [hold](Self::hold): what was held arrives.
+    pub fn release(&mut self, a: &str, b: &str) {
+        self.network.release(a, b);
+    }
+
+    /// Writes into the trace.
+    pub fn note(&self, what: impl std::fmt::Display) {
+        self.trace.note(what);
+    }
+
+    /// The hash of all that happened until now, in hex.
+    pub fn trace_hash(&self) -> String {
+        self.trace.hash()
+    }
+
+    /// How many entries the trace has until now.
+    pub fn trace_entries(&self) -> u64 {
+        self.trace.entries()
+    }
+
+    /// The panics since they were last taken, each with its place.
+    pub fn take_panics(&self) -> Vec<String> {
+        panics::take()
+    }
+}
+
+fn unwritten(file: Option<&Path>) -> impl FnOnce(io::Error) -> Error {
+    let path = file.map(PathBuf::from).unwrap_or_default();
+    move |source| Error::Trace { path, source }
+}
+
+fn network() -> turmoil::Sim<'static> {
+    turmoil::Builder::new()
+        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH_SECONDS))
+        .rng_seed(env::random().next_u64())
+        .tick_duration(TICK)
+        .min_message_latency(TICK)
+        .simulation_duration(Duration::MAX)
+        .enable_random_order()
+        .build()
+}
+
+fn log_to(trace: &Trace) -> Result<(tracing::dispatcher::DefaultGuard, logging::Guard), Error> {
+    let sink = trace.clone();
+    let options = logging::Options::new("simulation")
+        .format(logging::Format::Json)
+        .filter(TRACED)
+        .output(logging::Output::Sink(std::sync::Arc::new(move |line| {
+            sink.line(line)
+        })));
+    let (dispatch, guard) = logging::dispatch(options).map_err(Error::Logging)?;
+    Ok((tracing::dispatcher::set_default(&dispatch), guard))
+}

@@ -1,0 +1,122 @@
+//! All that happened in a run, as a hash, and as text for whoever wants to see where two runs part.
+//!
+//! In the trace are every log line from debug up, every byte that a machine sent or received, and every fault, each
+//! with its time and machine. Two runs with the same hash are the same run (G11).
+
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{self, BufWriter, Write},
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{clock::Clock, machines::Machines};
+
+/// Clones write to one trace.
+#[derive(Clone)]
+pub(super) struct Trace(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    machines: Machines,
+    sink: Mutex<Sink>,
+}
+
+struct Sink {
+    hash: Sha256,
+    text: Option<BufWriter<File>>,
+    failed: Option<io::Error>,
+    entries: u64,
+}
+
+impl Trace {
+    /// A trace that is hashed, and written to `file` if there is one.
+    pub(super) fn new(clock: Clock, machines: Machines, file: Option<&Path>) -> io::Result<Self> {
+        let sink = Sink {
+            hash: Sha256::new(),
+            text: file.map(File::create).transpose()?.map(BufWriter::new),
+            failed: None,
+            entries: 0,
+        };
+        Ok(Self(Arc::new(Inner {
+            clock,
+            machines,
+            sink: Mutex::new(sink),
+        })))
+    }
+
+    /// A log line.
+    pub(super) fn line(&self, line: &str) {
+        self.put("log", line.trim_end().as_bytes());
+    }
+
+    /// A fault, or another step of the simulation itself.
+    pub(super) fn note(&self, what: impl Display) {
+        self.put("simulation", what.to_string().as_bytes());
+    }
+
+    /// Bytes that left for another machine.
+    pub(super) fn sent(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.put(&format!("sent {from} {to}"), bytes);
+    }
+
+    /// Bytes that arrived from another machine; none of them is its end of the connection.
+    pub(super) fn received(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.put(&format!("received {from} {to}"), bytes);
+    }
+
+    /// A connection that failed.
+    pub(super) fn broken(&self, from: SocketAddr, to: SocketAddr, error: &io::Error) {
+        self.put(
+            &format!("broken {from} {to}"),
+            error.kind().to_string().as_bytes(),
+        );
+    }
+
+    fn put(&self, kind: &str, content: &[u8]) {
+        let elapsed = self.0.clock.elapsed();
+        let machine = self.0.machines.current();
+        let machine = machine.as_ref().map_or("-", |machine| &machine.name);
+        let head = format!("{:.3} {machine} {kind} ", elapsed.as_secs_f64());
+        let mut sink = self.sink();
+        sink.entries += 1;
+        // Lengths keep what is next to each other apart.
+        sink.hash.update((head.len() as u64).to_le_bytes());
+        sink.hash.update(&head);
+        sink.hash.update((content.len() as u64).to_le_bytes());
+        sink.hash.update(content);
+        if let Some(text) = &mut sink.text
+            && let Err(error) = writeln!(text, "{head}{}", content.escape_ascii())
+        {
+            sink.failed.get_or_insert(error);
+        }
+    }
+
+    /// How much is in it.
+    pub(super) fn entries(&self) -> u64 {
+        self.sink().entries
+    }
+
+    /// The hash of all until now, in hex.
+    pub(super) fn hash(&self) -> String {
+        let hash = self.sink().hash.clone().finalize();
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes what is still to be written to the file.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        let mut sink = self.sink();
+        match sink.failed.take() {
+            Some(error) => Err(error),
+            None => sink.text.as_mut().map_or(Ok(()), Write::flush),
+        }
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        self.0.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,100 @@
+//! The world of a simulation: one clock, one generator, and the network of turmoil.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use env::{
+    Timestamp,
+    net::{DynIo, DynListener, SimulatedListener},
+    world::World,
+};
+use futures::future::BoxFuture;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{
+    clock::Clock, connection::Connection, interpose::EPOCH_SECONDS, machines::Machines,
+    trace::Trace,
+};
+
+/// What the code of every simulated machine asks instead of the operating system.
+pub(super) struct Simulated {
+    epoch: Timestamp,
+    clock: Clock,
+    chance: RefCell<StdRng>,
+    machines: Machines,
+    trace: Trace,
+}
+
+impl Simulated {
+    pub(super) fn new(seed: u64, clock: Clock, machines: Machines, trace: Trace) -> Self {
+        let epoch = i64::try_from(EPOCH_SECONDS).unwrap_or(0);
+        Self {
+            epoch: Timestamp::from_second(epoch).unwrap_or_default(),
+            clock,
+            chance: RefCell::new(StdRng::seed_from_u64(seed)),
+            machines,
+            trace,
+        }
+    }
+}
+
+impl World for Simulated {
+    fn now(&self) -> Timestamp {
+        let now = self.epoch.saturating_add(self.clock.elapsed());
+        now.unwrap_or(Timestamp::MAX)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        self.chance.borrow_mut().fill_bytes(bytes);
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<DynListener>> {
+        let trace = self.trace.clone();
+        Box::pin(async move {
+            // turmoil listens on all addresses of a machine, or on its loopback; a machine has one address.
+            let all = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            let address = if address.ip().is_loopback() {
+                address
+            } else {
+                all
+            };
+            let listener = turmoil::net::TcpListener::bind(address).await?;
+            Ok(Box::new(Listener { listener, trace }) as DynListener)
+        })
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<DynIo>> {
+        let trace = self.trace.clone();
+        Box::pin(async move {
+            let stream = turmoil::net::TcpStream::connect(address).await?;
+            Ok(Box::new(Connection::new(stream, trace)?) as DynIo)
+        })
+    }
+
+    fn local_address(&self) -> IpAddr {
+        let machine = self.machines.current();
+        machine.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |machine| machine.address)
+    }
+}
+
+struct Listener {
+    listener: turmoil::net::TcpListener,
+    trace: Trace,
+}
+
+impl SimulatedListener for Listener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(DynIo, SocketAddr)>> {
+        Box::pin(async {
+            let (stream, peer) = self.listener.accept().await?;
+            let connection = Connection::new(stream, self.trace.clone())?;
+            Ok((Box::new(connection) as DynIo, peer))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
