@@ -1,7 +1,9 @@
 //! Bodies on their way through: streamed, counted, and never waited for without end.
 
 use std::{
+    error::Error as StdError,
     fmt,
+    iter::successors,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -34,7 +36,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl StdError for Fault {}
 
 /// Breaks `body` off once whoever reads it has waited for `limit` with nothing coming.
 pub(crate) fn never_silent(body: Body, limit: Duration) -> Body {
@@ -111,6 +113,14 @@ impl Upload {
     }
 }
 
+/// Each boxed body adds a wrapper of its own around an error.
+fn fault_of(error: &Error) -> Fault {
+    let error: &(dyn StdError + 'static) = error;
+    let causes = successors(Some(error), |error| (*error).source());
+    let mut faults = causes.filter_map(|cause| cause.downcast_ref().copied());
+    faults.next().unwrap_or(Fault::BrokenOff)
+}
+
 impl HttpBody for Upload {
     type Data = Bytes;
     type Error = Error;
@@ -121,11 +131,7 @@ impl HttpBody for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             None => Poll::Ready(None),
-            Some(Err(error)) => {
-                let source = error.into_inner();
-                let fault = source.downcast_ref::<Fault>().copied();
-                self.fail(fault.unwrap_or(Fault::BrokenOff))
-            }
+            Some(Err(error)) => self.fail(fault_of(&error)),
             Some(Ok(frame)) => match frame.into_data() {
                 Err(_trailers) => Poll::Ready(None),
                 Ok(data) => match self.left.checked_sub(data.len() as u64) {

@@ -25,6 +25,7 @@ mod units;
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use http::Method;
+use resilience::rate_limit::Limit;
 use serde::Deserialize;
 
 pub use units::Size;
@@ -124,25 +125,63 @@ pub struct Route {
     pub body: Option<Size>,
 }
 
-/// How often one client may ask: `requests` in each `per`, and `burst` at once.
-#[derive(Debug, Clone, Deserialize)]
+/// How often one client may ask: `requests` in each `per`, and `burst` at once, evenly refilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Rate")]
+pub struct RateLimit(Limit);
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RateLimit {
-    /// The requests that are refilled in each `per`.
-    pub requests: NonZeroU32,
-    /// The time in which they are refilled, at most a day.
+struct Rate {
+    requests: NonZeroU32,
     #[serde(deserialize_with = "units::duration")]
-    pub per: Duration,
-    /// The requests that may come at once. Default: `requests`.
+    per: Duration,
     #[serde(default)]
     burst: Option<NonZeroU32>,
 }
 
 impl RateLimit {
-    /// The requests that may come at once.
+    /// The requests that are refilled in each [`per`](Self::per).
+    pub fn requests(&self) -> NonZeroU32 {
+        self.0.requests
+    }
+
+    /// The time in which they are refilled, at most a day.
+    pub fn per(&self) -> Duration {
+        self.0.per
+    }
+
+    /// The requests that may come at once. Default: as many as are refilled.
     pub fn burst(&self) -> NonZeroU32 {
-        self.burst.unwrap_or(self.requests)
+        self.0.burst
+    }
+
+    /// The same for a limiter.
+    pub fn limit(&self) -> Limit {
+        self.0
+    }
+}
+
+impl TryFrom<Rate> for RateLimit {
+    type Error = String;
+
+    fn try_from(rate: Rate) -> Result<Self, String> {
+        let Rate {
+            requests,
+            per,
+            burst,
+        } = rate;
+        if (per / requests.get()).is_zero() {
+            return Err(format!(
+                "{requests} requests in {per:?} is more than one in a nanosecond"
+            ));
+        }
+        let burst = burst.unwrap_or(requests);
+        Ok(Self(Limit {
+            requests,
+            per,
+            burst,
+        }))
     }
 }
 

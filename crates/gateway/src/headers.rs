@@ -69,6 +69,21 @@ pub fn outbound(headers: &mut HeaderMap) {
     // The server answered it already, when the body was first asked for.
     headers.remove(header::EXPECT);
     headers.append(header::VIA, HeaderValue::from_static("1.1 outrigger"));
+    join_cookies(headers);
+}
+
+/// HTTP/2 may send each cookie on a line of its own, HTTP/1.1 may not (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_some() {
+        let lines = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        let joined = lines.collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(header::COOKIE, joined);
+        }
+    }
 }
 
 /// Makes the headers of a service's answer fit for the outside.

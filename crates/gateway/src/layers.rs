@@ -7,8 +7,8 @@ pub mod deadline;
 pub mod dispatch;
 pub mod head;
 pub mod problems;
-//pub(crate) mod proxy;
-//pub mod rate_limit;
+pub mod proxy;
+pub mod rate_limit;
 pub mod upload;
 
 use axum_core::{body::Body, response::Response};

@@ -22,7 +22,12 @@ pub mod headers;
 pub mod layers;
 pub mod router;
 
+pub mod stack;
+
 mod error;
+mod gateway;
 
 pub use config::{Config, Route};
 pub use error::Error;
+pub use gateway::Gateway;
+pub use layers::admission::ClientAddress;

@@ -59,8 +59,8 @@ fn every_key_is_read() {
     assert_eq!(route.timeout, Some(Duration::from_secs(3)));
     assert_eq!(route.body.map(|body| body.bytes()), Some(1024));
     let limit = route.rate_limit.as_ref().expect("a rate limit");
-    assert_eq!((limit.requests.get(), limit.burst().get()), (100, 200));
-    assert_eq!(limit.per, Duration::from_secs(1));
+    assert_eq!((limit.requests().get(), limit.burst().get()), (100, 200));
+    assert_eq!(limit.per(), Duration::from_secs(1));
 }
 
 #[test]
@@ -99,6 +99,10 @@ fn a_wrong_value_names_its_key() {
         (
             &route("rate_limit = { requests = 1, per = \"\" }"),
             "route[0].rate_limit.per",
+        ),
+        (
+            &route("rate_limit = { requests = 4000000000, per = \"1s\" }"),
+            "route[0].rate_limit",
         ),
         (&route("").replace("GET", "get"), "route[0].methods"),
         (&route("").replace("GET", "TRACE"), "route[0].methods"),

@@ -47,7 +47,7 @@ pub struct Deadline<S> {
 /// 504, for an answer that did not come within `limit`.
 pub(crate) fn exceeded(limit: Duration) -> Problem {
     let detail = format!("The service did not answer within {limit:?}.");
-    Problem::new(StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", detail)
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", detail)
 }
 
 impl<S, B> Service<Request<B>> for Deadline<S>

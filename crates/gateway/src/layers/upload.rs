@@ -95,14 +95,18 @@ where
         }
         let (parts, streamed) = request.into_parts();
         let streamed = body::never_silent(streamed, layer.idle);
-        let (streamed, fault) = body::upload(streamed, layer.limit.bytes());
+        let (streamed, mut fault) = body::upload(streamed, layer.limit.bytes());
         let answer = self.inner.call(Request::from_parts(parts, streamed));
         Box::pin(async move {
             tokio::select! {
                 // First, so that the fault is seen before what it makes of the call.
                 biased;
-                Ok(fault) = fault => Err(layer.refusal(fault)),
-                answer = answer => answer,
+                Ok(fault) = &mut fault => Err(layer.refusal(fault)),
+                answer = answer => match fault.try_recv() {
+                    // A service in this process has read the body within its answer.
+                    Ok(fault) => Err(layer.refusal(fault)),
+                    Err(_) => answer,
+                },
             }
         })
     }
