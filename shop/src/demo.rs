@@ -33,3 +33,8 @@ pub fn requests() -> Vec<(&'static str, Value)> {
         ),
     ]
 }
+
+/// An order of what [`requests`] made.
+pub fn order() -> Value {
+    json!({"userId": "ada", "items": [{"productId": "lamp", "quantity": 2}]})
+}

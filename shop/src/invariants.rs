@@ -70,7 +70,7 @@ pub async fn confirmed_is_sold(view: Inspection) -> Check {
                   WHERE o.status = 'CONFIRMED'";
     let reservations = "SELECT r.order_id || ' ' || i.product_id, i.quantity
                         FROM reservations r JOIN reservation_items i ON i.order_id = r.order_id
-                        WHERE r.state IN ('held', 'sold')";
+                        WHERE r.state = 'sold'";
     let held = "SELECT order_id FROM reservations WHERE state = 'held'";
     let confirmed = amounts(&view, contracts::order::SERVICE, orders).await?;
     let sold = amounts(&view, contracts::inventory::SERVICE, reservations).await?;

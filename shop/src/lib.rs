@@ -56,7 +56,9 @@ pub fn system() -> System {
         .invariant_at_rest(
             "the history is that of the orders",
             invariants::history_is_true,
-        );
+        )
+        .example("/orders", demo::order())
+        .workload(workload::run);
     demo::requests()
         .into_iter()
         .fold(shop, |shop, (path, body)| shop.demo(path, body))

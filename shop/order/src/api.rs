@@ -78,7 +78,7 @@ async fn place(
 
 async fn find_user(ctx: &Context, new: &NewOrder) -> Result<Option<User>, Rejection> {
     let client = ctx.client(user::SERVICE)?;
-    Ok(client.get("/users/{id}", &[new.user_id.as_str()]).await?)
+    Ok(client.get("/users/{id}", &[&new.user_id.as_str()]).await?)
 }
 
 /// The products of the items that exist, by id.
@@ -97,7 +97,7 @@ async fn find_products(
             let client = client.clone();
             async move {
                 client
-                    .get::<Product>("/products/{id}", &[id.as_str()])
+                    .get::<Product>("/products/{id}", &[&id.as_str()])
                     .await
             }
         })
