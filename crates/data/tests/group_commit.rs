@@ -79,6 +79,33 @@ async fn a_hundred_transactions_that_are_ready_together_cost_one_commit() {
     assert_eq!(commits, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn writers_that_go_on_writing_keep_sharing_commits() {
+    let fixture = Fixture::new().await;
+    let before = commits(&fixture);
+    let tasks: Vec<_> = (0..50)
+        .map(|task| {
+            let db = fixture.db.clone();
+            tokio::spawn(async move {
+                for round in 0..20 {
+                    let mut tx = db.begin().await.unwrap();
+                    insert(&mut tx, task * 100 + round).await.unwrap();
+                    tx.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(entries(&fixture.db).await.len(), 1000);
+    let commits = commits(&fixture) - before;
+    assert!(
+        (20..=40).contains(&commits),
+        "{commits} commits for 1000 transactions"
+    );
+}
+
 /// How many commits the log holds: a frame that ends one says how long the file is then (sqlite.org/fileformat2.html).
 fn commits(fixture: &Fixture) -> usize {
     let log = std::fs::read(fixture.folder.path().join("test.sqlite-wal")).unwrap();

@@ -81,19 +81,22 @@ impl Member {
         let Some(session) = self.session.take() else {
             return Ok(());
         };
-        let Some(mut ending) = ending else {
+        let Some(ending) = ending else {
             self.writer.release(session, Giver::Leaves);
             return Ok(());
         };
-        let lingering = Lingering(&self.writer);
+        let mut lingering = Lingering {
+            writer: &self.writer,
+            ending,
+        };
         self.writer.release(session, Giver::Lingers);
-        if ending.is_empty() {
+        if lingering.is_open() {
             // Whoever is ready to run may join: on a runtime with one thread, nobody else could ever queue.
             tokio::task::yield_now().await;
+            lingering.close();
         }
-        drop(lingering);
         loop {
-            match env::timeout(GROUP_AGE, &mut ending).await {
+            match env::timeout(GROUP_AGE, &mut lingering.ending).await {
                 Ok(Ok(outcome)) => return outcome.map_err(|source| Error::NotCommitted { source }),
                 // Only a panic amid `Session::close` can drop the sender.
                 Ok(Err(gone)) => {
@@ -102,7 +105,7 @@ impl Member {
                     });
                 }
                 // Who was called next does not come: a task that is not polled. It need not hold up the others.
-                Err(_) => self.writer.close_idle(),
+                Err(_) => lingering.close(),
             }
         }
     }
@@ -123,12 +126,29 @@ impl Drop for Member {
     }
 }
 
-/// The promise of a member that lingers; dropping it keeps it, also when `commit` is cancelled.
-struct Lingering<'w>(&'w Writer);
+/// The promise of a member that lingers, kept also when `commit` is cancelled.
+struct Lingering<'w> {
+    writer: &'w Writer,
+    ending: Ending,
+}
+
+impl Lingering<'_> {
+    /// The member's own group has not ended.
+    fn is_open(&self) -> bool {
+        !self.ending.is_terminated() && self.ending.is_empty()
+    }
+
+    /// Closes the member's own group, if nobody else will. Not the next group, which others have just begun to fill.
+    fn close(&self) {
+        if self.is_open() {
+            self.writer.close_idle();
+        }
+    }
+}
 
 impl Drop for Lingering<'_> {
     fn drop(&mut self) {
-        self.0.close_idle();
+        self.close();
     }
 }
 
