@@ -3,6 +3,7 @@
 //! Each round starts the shop on the same data folder, lets customers order, and kills the process at a
 //! random moment. At the end it is started once more and must come to rest: every order confirmed or
 //! cancelled, every invariant whole. `scripts/crash-test` builds what this needs and calls it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ const CUSTOMERS: u64 = 16;
 /// The longest that a round lasts before the kill, in milliseconds.
 const ROUND_MS_MAX: u64 = 1_500;
 /// More than the customers can ever buy.
-STOCK: u64 = 1_000_000;
+const STOCK: u64 = 1_000_000;
 const PRODUCTS: [&str; 3] = ["pencil", "paper", "ink"];
 /// How long the shop may take to come to rest at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -206,12 +207,12 @@ fn an_order(round: u64, customer: u64, asked: u64) -> Value {
         1 => "tok_flaky",
         _ => "tok_ok",
     };
-    let quantity = if asked % 11 == 0 {
+    let quantity = if asked.is_multiple_of(11) {
         900
     } else {
         1 + customer % 3
     };
-    let user = if customer % 2 == 0 { "ada" } else { "grace" };
+    let user = if customer.is_multiple_of(2) { "ada" } else { "grace" };
     json!({
         "userId": user,
         "items": [{ "productId": product, "quantity": quantity }],

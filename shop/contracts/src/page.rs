@@ -17,6 +17,7 @@ pub const MAX_LIMIT: u32 = 100;
 /// The part of a query string that asks for a page.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct PageRequest {
+    #[serde(default, deserialize_with = "limit")]
     limit: Option<Whole<1, MAX_LIMIT>>,
     cursor: Option<Cursor>,
 }
@@ -43,6 +44,19 @@ impl PageRequest {
 
     fn limit(&self) -> u32 {
         self.limit.map_or(DEFAULT_LIMIT, Whole::get)
+    }
+}
+
+/// Reads the text of a query string, in which nothing else can stand.
+fn limit<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
+    deserializer: D,
+) -> Result<Option<Whole<MIN, MAX>>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse().ok().and_then(Whole::new) {
+        Some(limit) => Ok(Some(limit)),
+        None => Err(de::Error::custom(format_args!(
+            "a page has from {MIN} to {MAX} rows"
+        ))),
     }
 }
 

@@ -45,8 +45,24 @@ fn a_whole_number_says_its_bounds() {
 }
 
 #[test]
+fn a_page_has_a_bounded_number_of_rows() {
+    assert_eq!(
+        PageRequest::default().fetch(),
+        21,
+        "one more tells of a next page"
+    );
+    for limit in ["0", "101", "-1", "x", ""] {
+        let error = read::<PageRequest>(&format!("{{\"limit\": \"{limit}\"}}")).unwrap_err();
+        assert!(
+            error.contains("a page has from 1 to 100 rows"),
+            "{limit}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_page_has_a_cursor_only_when_there_is_more() {
-    let request: PageRequest = read("{\"limit\": 2}").unwrap();
+    let request: PageRequest = read("{\"limit\": \"2\"}").unwrap();
     let place = |row: &i64| Cursor {
         at_ms: *row,
         id: format!("row {row}"),

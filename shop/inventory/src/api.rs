@@ -21,6 +21,7 @@ pub fn routes() -> Router<Context> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a product: an object with name, price and stock")]
 struct NewProduct {
     id: Option<Id>,
     name: Text<200>,

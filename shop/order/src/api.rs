@@ -41,7 +41,10 @@ pub fn routes() -> Router<Context> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an order: an object with userId and items"
+)]
 struct NewOrder {
     user_id: Id,
     items: Vec<basket::Item>,

@@ -12,7 +12,10 @@ use crate::domain::{LINES_MAX, Quantity};
 
 /// A line as a customer asks for it.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(
+    rename_all = "camelCase",
+    expecting = "an item: an object with productId and quantity"
+)]
 pub struct Item {
     /// Which product.
     pub product_id: Id,

@@ -20,6 +20,7 @@ pub fn routes() -> Router<Context> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a user: an object with email and name")]
 struct NewUser {
     id: Option<Id>,
     email: Email,
@@ -74,6 +75,7 @@ async fn show(State(ctx): State<Context>, Path(id): Path<String>) -> Result<Json
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a user: an object with email and name")]
 struct Replacement {
     email: Email,
     name: Name,

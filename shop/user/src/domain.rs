@@ -44,6 +44,7 @@ impl TryFrom<String> for Email {
 
 /// The parts of a user that a request wants otherwise.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(expecting = "a change: an object with email, name or both")]
 pub struct Change {
     /// The new address.
     pub email: Option<Email>,
