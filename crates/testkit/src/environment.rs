@@ -77,6 +77,12 @@ pub enum Error {
     /// The databases cannot be looked into.
     #[error("cannot look into the databases")]
     Inspect(#[from] data::Error),
+    /// A database that was opened cannot be read.
+    #[error("cannot look into the databases: {reason}")]
+    Look {
+        /// What the database says.
+        reason: String,
+    },
     /// What was waited for did not happen.
     #[error("waited {limit:?} in vain: {what}")]
     InVain {
@@ -336,16 +342,16 @@ impl TestEnvironment {
     /// does not hold, with what was found.
     ///
     /// # Errors
-    /// [`Error::Inspect`], and [`Error::InVain`] when the system does not come to rest.
+    /// [`Error::Inspect`] and [`Error::Look`], and [`Error::InVain`] when the system does not come to rest.
     pub async fn at_rest(&self) -> Result<Vec<(String, String)>, Error> {
         let view = self.inspect().await?;
-        let resting = async || {
-            view.unrest()
-                .await
-                .is_ok_and(|unrest| unrest.is_empty())
-                .then_some(())
+        let resting = async || match view.unrest().await {
+            Ok(unrest) if unrest.is_empty() => Some(Ok(())),
+            Ok(_) => None,
+            Err(reason) => Some(Err(Error::Look { reason })),
         };
-        self.eventually("the system comes to rest", resting).await?;
+        self.eventually("the system comes to rest", resting)
+            .await??;
         let mut violated = Vec::new();
         for invariant in self.system.invariants() {
             if let Err(found) = invariant.check(view.clone()).await {

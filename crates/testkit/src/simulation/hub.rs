@@ -69,6 +69,7 @@ async fn watch(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
     loop {
         env::sleep(CHECKED_EVERY).await;
         check(run, &view, false).await;
+        check_dead_letters(run, bus).await?;
         if run.users.get() != Users::Done || !run.is_calm.get() {
             continue;
         }
@@ -83,7 +84,6 @@ async fn watch(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
             }
         } else if now - *quiet_since.get_or_insert(now) >= QUIET {
             check(run, &view, true).await;
-            check_dead_letters(run, bus).await?;
             run.at_rest.set(true);
             return Ok(());
         }

@@ -206,7 +206,7 @@ mod overrides {
             unsafe {
                 start
                     .add(offset)
-                    .copy_from_nonoverlapping(chance.as_ptr(), count)
+                    .copy_from_nonoverlapping(chance.as_ptr(), count);
             };
         }
     }

@@ -222,7 +222,7 @@ fn log_to(trace: &Trace) -> Result<(tracing::dispatcher::DefaultGuard, logging::
         .format(logging::Format::Json)
         .filter(TRACED)
         .output(logging::Output::Sink(std::sync::Arc::new(move |line| {
-            sink.line(line)
+            sink.line(line);
         })));
     let (dispatch, guard) = logging::dispatch(options).map_err(Error::Logging)?;
     Ok((tracing::dispatcher::set_default(&dispatch), guard))

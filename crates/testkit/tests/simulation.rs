@@ -1,0 +1,74 @@
+//! A simulation finds what is wrong, finds nothing where nothing is, and finds it again.
+
+mod small;
+
+use std::process::Command;
+
+use outrigger_testkit::simulation::{Simulation, run_seeds_by, stage::TICK};
+use small::Publishing;
+
+#[test]
+#[ignore = "run by the other tests, in a process of its own"]
+#[expect(
+    clippy::print_stdout,
+    reason = "its answer to the process that started it"
+)]
+fn child() {
+    let seed = std::env::var("OUTRIGGER_TEST_SEED").expect("set by the parent");
+    let system = small::system(Publishing::InTheTransaction);
+    let report = Simulation::new(system)
+        .run(seed.parse().expect("a number"))
+        .expect("it runs");
+    println!("\nreport={}", serde_json::to_string(&report).expect("JSON"));
+}
+
+/// What a test prints is between lines of the test harness; a shell takes them away.
+fn command(seed: u64) -> std::io::Result<Command> {
+    let script = r#""$0" child --exact --ignored --nocapture | sed -n 's/^report=//p'"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(std::env::current_exe()?);
+    command.env("OUTRIGGER_TEST_SEED", seed.to_string());
+    Ok(command)
+}
+
+#[test]
+fn a_sound_system_passes_every_seed_and_every_seed_repeats() {
+    let summary = run_seeds_by(24..30, 2, command, |_| {}).expect("the processes start");
+    assert!(summary.failed.is_empty(), "{summary}");
+    assert_eq!(summary.seeds, 6);
+    assert_eq!(summary.repeated, 1, "seed 25 is run twice");
+    let counted = summary.events["count.made"];
+    assert!(
+        counted > 6 * 30,
+        "the users were heard: {counted} of {}",
+        6 * 45
+    );
+}
+
+#[test]
+fn publishing_outside_the_transaction_is_found() {
+    let found = (0..12).find_map(|seed| {
+        let system = small::system(Publishing::Afterwards);
+        let report = Simulation::new(system).run(seed).expect("it runs");
+        report.violations.first().cloned()
+    });
+    let violation = found.expect("one of the seeds shows it");
+    assert_eq!(violation.rule, "everything that was counted is tallied");
+    assert!(violation.at_ms > u64::try_from(TICK.as_millis()).expect("small"));
+}
+
+#[test]
+fn a_failing_seed_is_reported_with_what_its_process_said() {
+    let broken = |_| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out of luck >&2; exit 3"]);
+        Ok(command)
+    };
+    let summary = run_seeds_by(7..8, 1, broken, |_| {}).expect("the process starts");
+    let reason = &summary.failed[0].reason;
+    assert!(
+        reason.contains("out of luck") && reason.contains('3'),
+        "{reason}"
+    );
+    assert!(summary.to_string().contains("--seed 7"), "{summary}");
+}
