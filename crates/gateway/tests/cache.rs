@@ -354,6 +354,12 @@ async fn an_answer_is_stored_when_all_of_it_was_there() {
     }
     assert_eq!(broken.asked(), 2, "half an answer is none");
 
+    // Whoever reads on after the break sees an end, which is not that of the answer.
+    let mut body = broken.send(get("/a")).await.into_body();
+    while body.frame().await.is_some() {}
+    broken.send(get("/a")).await;
+    assert_eq!(broken.asked(), 4);
+
     let left = Cached::new(|_, _| chunks(vec![Ok("one "), Ok("two")]));
     let mut body = left.send(get("/a")).await.into_body();
     body.frame().await.expect("a frame").expect("the first");
@@ -404,10 +410,9 @@ async fn an_answer_that_is_too_long_passes_unstored() {
     });
     assert_eq!(unknown.see(get("/a")).await.body, "0123456789xy");
     let fits = Cached::sized(config, |_, _| chunks(vec![Ok("01234"), Ok("56789")]));
-    for (cached, expected) in [(&known, 2), (&unknown, 2), (&fits, 1)] {
+    for cached in [&known, &unknown, &fits] {
         cached.see(get("/a")).await;
         cached.see(get("/a")).await;
-        assert!(cached.asked() >= expected);
     }
     assert_eq!((known.asked(), unknown.asked(), fits.asked()), (3, 3, 1));
 }
@@ -420,23 +425,49 @@ async fn g9_overload_the_cache_stays_within_its_bytes() {
         cached.see(get(&format!("/a?{number}"))).await;
         assert!(cached.store.size() <= 64 << 10, "{}", cached.store.size());
     }
-    let cached = Cached::sized(config, |_, _| with(text("x".repeat(4000)), "vary", "x-any"));
+    // By what it still answers, for it may be wrong about its own size. A read that misses would store again.
+    let mut hits = 0;
     for number in 0..200 {
-        cached.see(get("/a").header("x-any", number)).await;
-        assert!(cached.store.size() <= 64 << 10, "{}", cached.store.size());
+        let peek = get(&format!("/a?{number}"));
+        let before = cached.asked();
+        drop(cached.send(peek).await);
+        hits += usize::from(cached.asked() == before);
     }
-    let newest = cached.see(get("/a").header("x-any", 199)).await;
-    assert!(newest.status.contains("hit"), "{newest:?}");
+    assert!(
+        (1..=16).contains(&hits),
+        "{hits} answers of 4000 bytes in 64 KiB"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn g9_overload_of_one_path_eight_variants_are_kept() {
+    let cached = Cached::new(|_, _| with(text("x"), "vary", "x-any"));
+    for number in 0..20 {
+        cached
+            .see(get("/a").header("x-any", number.to_string()))
+            .await;
+    }
+    for number in 0..20 {
+        let before = cached.asked();
+        drop(
+            cached
+                .send(get("/a").header("x-any", number.to_string()))
+                .await,
+        );
+        assert_eq!(cached.asked() == before, number >= 12, "{number}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_variants_are_all_kept() {
     let cached = Cached::new(|_, _| with(text("x"), "vary", "x-any"));
-    let asks = (0..8).map(|number| cached.see(get("/a").header("x-any", number)));
+    let asks = (0..8).map(|number| cached.see(get("/a").header("x-any", number.to_string())));
     let seen: VecDeque<_> = futures::future::join_all(asks).await.into();
     assert_eq!(seen.len(), 8);
     for number in 0..8 {
-        let again = cached.see(get("/a").header("x-any", number)).await;
+        let again = cached
+            .see(get("/a").header("x-any", number.to_string()))
+            .await;
         assert!(again.status.contains("hit"), "{number}: {again:?}");
     }
 }
