@@ -1,8 +1,8 @@
 //! Being woken by a commit, so that nobody has to poll a table.
 //!
-//! A channel is a name. [`Transaction::notify`](crate::Transaction::notify) names it in a transaction; when that is
-//! durable, every [`Changes`] of the channel is woken. What is rolled back wakes nobody. (PostgreSQL has the same:
-//! `LISTEN` and `NOTIFY`.)
+//! A channel is a name. [`Transaction::notify`](crate::Transaction::notify) names it in a
+//! transaction; when that is durable, every [`Changes`] of the channel is woken. What is rolled
+//! back wakes nobody. (PostgreSQL has the same: `LISTEN` and `NOTIFY`.)
 
 use std::{
     collections::BTreeMap,
@@ -29,9 +29,11 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits for a commit on the channel since this was made or last waited. Several commits may be one waking.
+    /// Waits for a commit on the channel since this was made or last waited. Several commits may be
+    /// one waking.
     ///
-    /// It may be cancelled without missing anything. When the database has been dropped it never returns.
+    /// It may be cancelled without missing anything. When the database has been dropped it never
+    /// returns.
     pub async fn wait(&mut self) {
         if self.seen.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -15,13 +15,15 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens `sqlite:path/to/file.sqlite`, makes it when it does not exist, and makes the framework's own tables
-    /// (`outrigger_…`) when they do not.
+    /// Opens `sqlite:path/to/file.sqlite`, makes it when it does not exist, and makes the
+    /// framework's own tables (`outrigger_…`) when they do not.
     ///
-    /// One process should open a database once and clone it: two writers of one file wait for each other by trying.
+    /// One process should open a database once and clone it: two writers of one file wait for each
+    /// other by trying.
     ///
     /// # Errors
-    /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl), [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open).
+    /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl),
+    /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open).
     pub async fn open(url: &str) -> Result<Self> {
         let path = sqlite::path(url)?;
         Ok(Self::of(Sqlite::open(&path)?, &path))
@@ -53,27 +55,33 @@ impl Database {
         }
     }
 
-    /// The service whose database this is: the `source` of its events. Until it is named, the name of the file.
+    /// The service whose database this is: the `source` of its events. Until it is named, the name
+    /// of the file.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
     /// Begins a transaction, when it is this one's turn to write.
     ///
-    /// It may be cancelled. A task that holds a transaction must not begin another one: it would wait for itself.
+    /// It may be cancelled. A task that holds a transaction must not begin another one: it would
+    /// wait for itself.
     ///
     /// # Errors
-    /// [`Error::Overloaded`](crate::Error::Overloaded) at once when too many wait; [`Error::ReadOnly`](crate::Error::ReadOnly) after [`inspect`](Self::inspect); a
-    /// retryable [`Error::Statement`](crate::Error::Statement) when another process holds the file for five seconds.
+    /// [`Error::Overloaded`](crate::Error::Overloaded) at once when too many wait;
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly) after [`inspect`](Self::inspect); a retryable
+    /// [`Error::Statement`](crate::Error::Statement) when another process holds the file for five
+    /// seconds.
     pub async fn begin(&self) -> Result<Transaction> {
         let member = self.engine.begin().await?;
         Ok(Transaction::new(member, Arc::clone(&self.owner)))
     }
 
-    /// All rows of a query, of what is committed. It never waits for the writer. Bound it with `LIMIT`.
+    /// All rows of a query, of what is committed. It never waits for the writer. Bound it with
+    /// `LIMIT`.
     ///
     /// # Errors
-    /// [`Error::Statement`](crate::Error::Statement), of a statement that writes too; [`Error::Parameters`](crate::Error::Parameters).
+    /// [`Error::Statement`](crate::Error::Statement), of a statement that writes too;
+    /// [`Error::Parameters`](crate::Error::Parameters).
     pub async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         self.engine.query(sql, params)
     }

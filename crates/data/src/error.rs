@@ -12,7 +12,8 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL names no engine that this build has. The rest of the URL is not shown: it may hold a password.
+    /// The URL names no engine that this build has. The rest of the URL is not shown: it may hold a
+    /// password.
     #[error("cannot open a `{scheme}` database: write `sqlite:path/to/file.sqlite`")]
     UnsupportedUrl {
         /// What stands before the colon.
@@ -73,17 +74,20 @@ pub enum Error {
         /// The parameter as written; empty for a bare `?`.
         parameter: String,
     },
-    /// A statement that begins, ends or configures transactions. Use [`Transaction`](crate::Transaction)'s methods.
+    /// A statement that begins, ends or configures transactions. Use
+    /// [`Transaction`](crate::Transaction)'s methods.
     #[error("not inside a transaction: {sql}")]
     TransactionControl {
         /// The statement.
         sql: String,
     },
-    /// An earlier statement of the transaction failed, so it is whole no more. Roll back and run it again.
+    /// An earlier statement of the transaction failed, so it is whole no more. Roll back and run it
+    /// again.
     #[error("an earlier statement of this transaction failed: roll it back")]
     Aborted,
-    /// The transaction is not durable: the commit of its group failed, or a failure in another member (a full disk)
-    /// made the engine roll the whole group back. Run it again, as after a crash.
+    /// The transaction is not durable: the commit of its group failed, or a failure in another
+    /// member (a full disk) made the engine roll the whole group back. Run it again, as after a
+    /// crash.
     #[error("the transaction was not committed: run it again")]
     NotCommitted {
         /// What the engine said.
@@ -130,7 +134,8 @@ pub enum Error {
         /// What is wrong with its place.
         problem: &'static str,
     },
-    /// A constraint that is checked at `COMMIT` would fail a whole group for one member's fault. Make it an immediate one.
+    /// A constraint that is checked at `COMMIT` would fail a whole group for one member's fault.
+    /// Make it an immediate one.
     #[error(
         "migration {version} `{name}` of {part} has a constraint INITIALLY DEFERRED: make it immediate"
     )]

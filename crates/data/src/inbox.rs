@@ -8,8 +8,8 @@ use crate::{Database, Result, Transaction, params};
 const PRUNE_BATCH: u64 = 1000;
 
 impl Transaction {
-    /// Records that `group` handles the message now. True the first time; false when it has done so before, and then
-    /// there is nothing to do but to commit and acknowledge.
+    /// Records that `group` handles the message now. True the first time; false when it has done so
+    /// before, and then there is nothing to do but to commit and acknowledge.
     ///
     /// The record belongs to this transaction: it stays or goes with the effects.
     ///
@@ -28,8 +28,8 @@ impl Transaction {
 }
 
 impl Database {
-    /// Forgets what was handled before `before`; how many entries. A message delivered again later than that would be
-    /// handled again, so keep them longer than the bus keeps its messages.
+    /// Forgets what was handled before `before`; how many entries. A message delivered again later
+    /// than that would be handled again, so keep them longer than the bus keeps its messages.
     ///
     /// # Errors
     /// As of a transaction; what was forgotten until then stays so.

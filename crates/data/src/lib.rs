@@ -1,4 +1,5 @@
-//! A database per service: transactions with group commit, migrations, outbox, inbox, durable timers.
+//! A database per service: transactions with group commit, migrations, outbox, inbox, durable
+//! timers.
 //!
 //! ```
 //! # use outrigger_data as data;
@@ -35,24 +36,27 @@
 //!
 //! # What is guaranteed
 //!
-//! - **Atomic** (G1). What a [`Transaction`] wrote, its outbox messages, its inbox entry and its timers with it, is
-//!   kept together or not at all.
-//! - **Durable before acknowledged.** [`Transaction::commit`] returns `Ok` only after the disk has confirmed
-//!   (`synchronous=FULL`). Nobody outside the writer sees a change before that, and no one is woken for it.
-//! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the transaction of the effects.
+//! - **Atomic** (G1). What a [`Transaction`] wrote, its outbox messages, its inbox entry and its
+//!   timers with it, is kept together or not at all.
+//! - **Durable before acknowledged.** [`Transaction::commit`] returns `Ok` only after the disk has
+//!   confirmed (`synchronous=FULL`). Nobody outside the writer sees a change before that, and no
+//!   one is woken for it.
+//! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the
+//!   transaction of the effects.
 //! - **In order.** The outbox is read in the order in which transactions committed.
 //! - **Readers never wait** for the writer, and see committed data only.
-//! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is refused at once.
+//! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is
+//!   refused at once.
 //!
 //! # What is asked of a transaction
 //!
-//! It holds the only writer. So it awaits its own statements and nothing else: no network call, no channel, no
-//! second `begin` on the same database.
+//! It holds the only writer. So it awaits its own statements and nothing else: no network call, no
+//! channel, no second `begin` on the same database.
 //!
 //! # Where to read
 //!
-//! Start at [`database`], then [`transaction`]. Group commit is in `sqlite/writer.rs` (whose turn it is) and
-//! `sqlite/session.rs` (what a group is).
+//! Start at [`database`], then [`transaction`]. Group commit is in `sqlite/writer.rs` (whose turn
+//! it is) and `sqlite/session.rs` (what a group is).
 //!
 //! | module | subject |
 //! |---|---|

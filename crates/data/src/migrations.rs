@@ -19,10 +19,11 @@ pub struct Migration {
 const SERVICE: &str = "service";
 
 impl Database {
-    /// Brings the service's own tables up to the last of `migrations`. Each step is one transaction.
+    /// Brings the service's own tables up to the last of `migrations`. Each step is one
+    /// transaction.
     ///
-    /// A database that is ahead (a newer version of the service has been here) is left as it is, so that old and new
-    /// can run side by side during a rolling update.
+    /// A database that is ahead (a newer version of the service has been here) is left as it is, so
+    /// that old and new can run side by side during a rolling update.
     ///
     /// # Errors
     /// [`Error::MigrationChanged`], [`Error::MigrationOrder`], [`Error::MigrationDeferred`],

@@ -1,4 +1,5 @@
-//! What a service sends: written with the change that it tells of, taken from here to the bus by a relay.
+//! What a service sends: written with the change that it tells of, taken from here to the bus by a
+//! relay.
 
 use crate::{Changes, Database, Result, Value, params, sqlite::Member};
 

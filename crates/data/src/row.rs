@@ -18,10 +18,12 @@ impl Row {
         Self { columns, values }
     }
 
-    /// The value of a column, by its name or its position: `row.get::<u32>("stock")?`, `row.get::<String>(0)?`.
+    /// The value of a column, by its name or its position: `row.get::<u32>("stock")?`,
+    /// `row.get::<String>(0)?`.
     ///
     /// # Errors
-    /// [`Error::NoColumn`], or [`Error::Type`] when the value does not fit `T`; `NULL` fits `Option<T>` only.
+    /// [`Error::NoColumn`], or [`Error::Type`] when the value does not fit `T`; `NULL` fits
+    /// `Option<T>` only.
     pub fn get<T: FromValue>(&self, column: impl Column) -> Result<T> {
         let value = column.of(self).ok_or_else(|| Error::NoColumn {
             column: column.to_string(),

@@ -1,7 +1,7 @@
 //! The engine for one machine: SQLite, in process, inline on the calling task.
 //!
-//! A prepared statement costs a few microseconds this way and many times that through a worker thread; and what runs
-//! inline is the same in every simulated run.
+//! A prepared statement costs a few microseconds this way and many times that through a worker
+//! thread; and what runs inline is the same in every simulated run.
 
 mod member;
 mod readers;
@@ -27,7 +27,8 @@ use self::{
 };
 use crate::{Error, Result, Row, Value, changes::Channels};
 
-/// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a database in WAL mode.
+/// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a
+/// database in WAL mode.
 const REQUIRED: (i32, &str) = (3_051_003, "3.51.3");
 
 /// For what another process may hold shortly while a database is opened.
@@ -75,7 +76,8 @@ CREATE INDEX IF NOT EXISTS outrigger_timers_by_due ON outrigger_timers (kind, du
 
 /// An open SQLite database.
 pub(crate) struct Sqlite {
-    // Before the writer, so that the writer's connection closes last: that one folds the log into the file.
+    // Before the writer, so that the writer's connection closes last: that one folds the log into
+    // the file.
     readers: Readers,
     writer: Option<Arc<Writer>>,
     channels: Arc<Channels>,
@@ -154,7 +156,8 @@ fn prepare(path: &Path, access: OpenFlags) -> Result<Connection> {
     open().map_err(|error| unopened(path, cause(error)))
 }
 
-/// Write-ahead log, so that readers need not wait; `FULL`, so that a `COMMIT` returns when the disk has it.
+/// Write-ahead log, so that readers need not wait; `FULL`, so that a `COMMIT` returns when the disk
+/// has it.
 fn become_writer(connection: &Connection) -> Result<()> {
     const WAL: &str = "PRAGMA journal_mode = WAL";
     let mode: String = connection

@@ -1,7 +1,7 @@
 //! What a service will do later, kept through a restart.
 //!
-//! A timer is set in the transaction that wants it, and taken in the transaction that acts on it. So it fires once,
-//! and what it does happens with its going.
+//! A timer is set in the transaction that wants it, and taken in the transaction that acts on it.
+//! So it fires once, and what it does happens with its going.
 
 use env::Timestamp;
 
@@ -55,8 +55,8 @@ impl Transaction {
             == 1)
     }
 
-    /// Takes the timers of a kind that are due at `now`, the earliest first. They are gone with this transaction, and
-    /// back when it rolls back.
+    /// Takes the timers of a kind that are due at `now`, the earliest first. They are gone with
+    /// this transaction, and back when it rolls back.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).

@@ -10,11 +10,13 @@ use crate::{
 
 /// A transaction. Dropped, it is rolled back.
 ///
-/// It sees what transactions before it wrote, which may not be durable yet; so act upon what was read here (answer a
-/// caller, acknowledge a message) only after [`commit`](Self::commit) or [`rollback`](Self::rollback) has returned.
+/// It sees what transactions before it wrote, which may not be durable yet; so act upon what was
+/// read here (answer a caller, acknowledge a message) only after [`commit`](Self::commit) or
+/// [`rollback`](Self::rollback) has returned.
 ///
-/// After a statement failed, nothing but rolling back is possible, as in PostgreSQL: what half happened is not
-/// committed by oversight. To go on after a conflict, write `ON CONFLICT DO NOTHING` and look at the count.
+/// After a statement failed, nothing but rolling back is possible, as in PostgreSQL: what half
+/// happened is not committed by oversight. To go on after a conflict, write `ON CONFLICT DO
+/// NOTHING` and look at the count.
 pub struct Transaction {
     member: Member,
     owner: Arc<str>,
@@ -42,7 +44,8 @@ impl Transaction {
     /// Runs a statement; the number of rows that it inserted, updated or deleted.
     ///
     /// # Errors
-    /// [`Error::Statement`], [`Error::Parameters`]; [`Error::TransactionControl`] for `COMMIT`, `PRAGMA` and the like.
+    /// [`Error::Statement`], [`Error::Parameters`]; [`Error::TransactionControl`] for `COMMIT`,
+    /// `PRAGMA` and the like.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         self.attempt(|member| member.execute(sql, params))
     }
@@ -80,11 +83,12 @@ impl Transaction {
 
     /// Commits. Returns when everything written is durable: the disk has confirmed it.
     ///
-    /// Cancelled, it leaves open which way it went, like a crash; it never leaves a part. Transactions that are ready
-    /// at the same time are committed together, for the price of one.
+    /// Cancelled, it leaves open which way it went, like a crash; it never leaves a part.
+    /// Transactions that are ready at the same time are committed together, for the price of one.
     ///
     /// # Errors
-    /// [`Error::NotCommitted`]: run the transaction again. [`Error::Aborted`]: a statement had failed.
+    /// [`Error::NotCommitted`]: run the transaction again. [`Error::Aborted`]: a statement had
+    /// failed.
     pub async fn commit(mut self) -> Result<()> {
         let messages = mem::take(&mut self.outbox);
         if !messages.is_empty() {
@@ -97,8 +101,8 @@ impl Transaction {
         self.member.commit(self.notified).await
     }
 
-    /// Undoes everything, and returns when what was read is durable. Simply dropping it undoes as much, and waits for
-    /// nothing.
+    /// Undoes everything, and returns when what was read is durable. Simply dropping it undoes as
+    /// much, and waits for nothing.
     ///
     /// # Errors
     /// [`Error::NotCommitted`]: something that was read here has not come to be.

@@ -1,4 +1,5 @@
-//! Transactions that are ready together are committed together, and none of them waits for what does not come.
+//! Transactions that are ready together are committed together, and none of them waits for what
+//! does not come.
 //!
 //! Time stands still while a task can run, so no group closes here because the machine is slow.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
@@ -17,7 +18,8 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use data::{Database, Error, QUEUE_LIMIT, Result, Transaction, params};
 
-/// A task that begins, inserts `id`, says so, and commits when it is told to, or is dropped when the teller is.
+/// A task that begins, inserts `id`, says so, and commits when it is told to, or is dropped when
+/// the teller is.
 fn writer(db: &Database, id: i64) -> (oneshot::Sender<()>, JoinHandle<Result<()>>) {
     let db = db.clone();
     let (go, told) = oneshot::channel();
@@ -106,7 +108,8 @@ async fn writers_that_go_on_writing_keep_sharing_commits() {
     );
 }
 
-/// How many commits the log holds: a frame that ends one says how long the file is then (sqlite.org/fileformat2.html).
+/// How many commits the log holds: a frame that ends one says how long the file is then
+/// (sqlite.org/fileformat2.html).
 fn commits(fixture: &Fixture) -> usize {
     let log = std::fs::read(fixture.folder.path().join("test.sqlite-wal")).unwrap();
     let frames = log.get(32..).unwrap_or_default().chunks_exact(24 + 4096);
@@ -136,7 +139,8 @@ async fn a_member_that_fails_rolls_back_alone() {
     );
     drop(third_fails);
 
-    // The last one that the group was open for has dropped its transaction: that commits the others.
+    // The last one that the group was open for has dropped its transaction: that commits the
+    // others.
     first.await.unwrap().unwrap();
     assert_eq!(entries(&db).await, [1]);
 }

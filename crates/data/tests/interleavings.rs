@@ -1,4 +1,5 @@
-//! Many concurrent writers against a model, over random interleavings of all the ways in which a transaction can end.
+//! Many concurrent writers against a model, over random interleavings of all the ways in which a
+//! transaction can end.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod fixture;
@@ -85,7 +86,8 @@ proptest! {
         plans in prop::collection::vec(plan(), CLIENTS),
         steps in prop::collection::vec(step(), 0..80),
     ) {
-        // Time stands still: nothing below may depend on the timer that helps where a task is never polled.
+        // Time stands still: nothing below may depend on the timer that helps where a task is never
+        // polled.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(run(&plans, &steps));

@@ -67,8 +67,8 @@ impl Member {
         self.end(Some(ending)).await
     }
 
-    /// Undoes what was written, and waits until what was read is durable: the writes of earlier members of the group
-    /// could be seen, and who acts upon them must know that they stay.
+    /// Undoes what was written, and waits until what was read is durable: the writes of earlier
+    /// members of the group could be seen, and who acts upon them must know that they stay.
     pub(crate) async fn rollback(mut self) -> Result<()> {
         let session = self.session()?;
         session.undo();
@@ -91,7 +91,8 @@ impl Member {
         };
         self.writer.release(session, Giver::Lingers);
         if lingering.is_open() {
-            // Whoever is ready to run may join: on a runtime with one thread, nobody else could ever queue.
+            // Whoever is ready to run may join: on a runtime with one thread, nobody else could
+            // ever queue.
             tokio::task::yield_now().await;
             lingering.close();
         }
@@ -104,7 +105,8 @@ impl Member {
                         source: Arc::new(gone),
                     });
                 }
-                // Who was called next does not come: a task that is not polled. It need not hold up the others.
+                // Who was called next does not come: a task that is not polled. It need not hold up
+                // the others.
                 Err(_) => lingering.close(),
             }
         }
@@ -138,7 +140,8 @@ impl Lingering<'_> {
         !self.ending.is_terminated() && self.ending.is_empty()
     }
 
-    /// Closes the member's own group, if nobody else will. Not the next group, which others have just begun to fill.
+    /// Closes the member's own group, if nobody else will. Not the next group, which others have
+    /// just begun to fill.
     fn close(&self) {
         if self.is_open() {
             self.writer.close_idle();
@@ -152,7 +155,8 @@ impl Drop for Lingering<'_> {
     }
 }
 
-/// A group's transaction belongs to all its members: none of them may end it or change how it works.
+/// A group's transaction belongs to all its members: none of them may end it or change how it
+/// works.
 fn refuse_control(sql: &str) -> Result<()> {
     const CONTROL: [&str; 10] = [
         "BEGIN",

@@ -1,7 +1,7 @@
 //! Read-only connections, apart from the writer's.
 //!
-//! A query runs to its end on the calling task, so a connection is taken and given back within one poll: there are
-//! never more in use than there are threads, and nobody waits for one.
+//! A query runs to its end on the calling task, so a connection is taken and given back within one
+//! poll: there are never more in use than there are threads, and nobody waits for one.
 
 use std::{
     path::PathBuf,

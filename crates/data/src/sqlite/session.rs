@@ -1,8 +1,8 @@
 //! The writer's connection, and the group of transactions that is open on it.
 //!
-//! A group is one SQLite transaction. Each member runs in it as a savepoint, one after the other, and all are
-//! acknowledged together by its one `COMMIT`, which is one `fsync`. Nothing here waits; whose turn it is, and when a
-//! group closes, is the matter of [`writer`](super::writer).
+//! A group is one SQLite transaction. Each member runs in it as a savepoint, one after the other,
+//! and all are acknowledged together by its one `COMMIT`, which is one `fsync`. Nothing here waits;
+//! whose turn it is, and when a group closes, is the matter of [`writer`](super::writer).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,7 +16,8 @@ use crate::{Error, Result, Row, Value, changes::Channels, error::Cause};
 /// A group takes no further member beyond this many: it bounds what one failed `COMMIT` can undo.
 pub(super) const GROUP_SIZE: usize = 256;
 
-/// A group takes no further member beyond this age: it bounds how long the first one waits for the others.
+/// A group takes no further member beyond this age: it bounds how long the first one waits for the
+/// others.
 pub(super) const GROUP_AGE: Duration = Duration::from_millis(5);
 
 pub(super) struct Session {
@@ -137,8 +138,8 @@ impl Session {
         }
     }
 
-    /// For a member that was undone but has read what others wrote: how that ends. `None` when it read nothing that
-    /// is not durable.
+    /// For a member that was undone but has read what others wrote: how that ends. `None` when it
+    /// read nothing that is not durable.
     pub(super) fn observe(&mut self) -> Option<Ending> {
         let group = self.group.as_mut().filter(|group| group.kept)?;
         let (teller, ending) = oneshot::channel();
@@ -149,7 +150,8 @@ impl Session {
     /// Ends the group and tells its members.
     pub(super) fn close(&mut self) {
         if !self.group.as_ref().is_some_and(|group| group.kept) {
-            // There is nothing to lose, so a failure tells nobody anything; `begin` sees to what remains.
+            // There is nothing to lose, so a failure tells nobody anything; `begin` sees to what
+            // remains.
             let _ = self.run("ROLLBACK");
             self.group = None;
             return;
@@ -170,8 +172,9 @@ impl Session {
         }
     }
 
-    /// Some errors (a full disk, `ON CONFLICT ROLLBACK`) make SQLite roll back the whole transaction, not the
-    /// statement alone. Then no member's writes exist any more, and each must hear of it.
+    /// Some errors (a full disk, `ON CONFLICT ROLLBACK`) make SQLite roll back the whole
+    /// transaction, not the statement alone. Then no member's writes exist any more, and each must
+    /// hear of it.
     fn notice(&mut self, error: &Error) {
         if self.group.is_some() && self.connection.is_autocommit() {
             self.lose(error);

@@ -29,7 +29,8 @@ pub(super) fn query(connection: &Connection, sql: &str, params: &[Value]) -> Res
     let mut columns: Option<Arc<[String]>> = None;
     let mut cursor = statement.raw_query();
     while let Some(row) = cursor.next().map_err(|error| failed(sql, error))? {
-        // The names are asked for at the first row, because a change of the schema shows only when the statement runs.
+        // The names are asked for at the first row, because a change of the schema shows only when
+        // the statement runs.
         let columns = columns.get_or_insert_with(|| {
             let names = row.as_ref().column_names();
             names.into_iter().map(str::to_owned).collect()
@@ -91,8 +92,9 @@ fn kind(error: &rusqlite::Error) -> Kind {
     }
 }
 
-/// Takes the statement from the connection's cache and binds its values. To SQLite `$1` is a name like any other, so
-/// each parameter is asked for its name, and the number in it says which value it gets.
+/// Takes the statement from the connection's cache and binds its values. To SQLite `$1` is a name
+/// like any other, so each parameter is asked for its name, and the number in it says which value
+/// it gets.
 fn prepare<'c>(
     connection: &'c Connection,
     sql: &str,

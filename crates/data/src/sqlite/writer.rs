@@ -1,19 +1,20 @@
 //! Whose turn it is to write, and when a group closes.
 //!
-//! The one [`Session`] lies in a slot. Who finds the slot full and nobody waiting takes it; everybody else queues, and
-//! the queue is served in order. Whoever gives the session back decides about the group that is open in it:
+//! The one [`Session`] lies in a slot. Who finds the slot full and nobody waiting takes it;
+//! everybody else queues, and the queue is served in order. Whoever gives the session back decides
+//! about the group that is open in it:
 //!
 //! - somebody is waiting: it stays open for them, unless it is [full](Session::is_full);
 //! - nobody is: it closes, unless its giver **lingers**, that is, promises to come back and
 //!   [close it](Writer::close_idle).
 //!
-//! So an open group is always in somebody's care: of the one who holds the session, of one who waits for it, or of a
-//! member that lingers. Each of the three, when it is dropped, looks after the group (a cancelled wait too). No member
-//! waits for an acknowledgement that does not come.
+//! So an open group is always in somebody's care: of the one who holds the session, of one who
+//! waits for it, or of a member that lingers. Each of the three, when it is dropped, looks after
+//! the group (a cancelled wait too). No member waits for an acknowledgement that does not come.
 //!
-//! The lock around the slot and the queue is never held during a statement, nor while a waker is called or dropped,
-//! which may run anything. Wakers are all that it uses of the async
-//! world, so those who wait may live on different runtimes.
+//! The lock around the slot and the queue is never held during a statement, nor while a waker is
+//! called or dropped, which may run anything. Wakers are all that it uses of the async world, so
+//! those who wait may live on different runtimes.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,8 @@ struct Desk {
     next: u64,
 }
 
-/// Whether who gives the session back will come again and [close](Writer::close_idle) what nobody else does.
+/// Whether who gives the session back will come again and [close](Writer::close_idle) what nobody
+/// else does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Giver {
     Leaves,
@@ -86,8 +88,8 @@ impl Writer {
         }
     }
 
-    /// Closes the group when the session lies idle and nobody waits for it. When somebody holds it or waits, the group
-    /// is in their care.
+    /// Closes the group when the session lies idle and nobody waits for it. When somebody holds it
+    /// or waits, the group is in their care.
     pub(super) fn close_idle(&self) {
         let session = self.desk().session.take();
         if let Some(session) = session {
