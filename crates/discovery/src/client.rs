@@ -89,7 +89,7 @@ impl Client {
     pub async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
-        arguments: &[&dyn Display],
+        arguments: &[&(dyn Display + Sync)],
     ) -> Result<Option<T>> {
         match self.call(Method::GET, path, arguments, Bytes::new()).await {
             Ok(found) => Ok(Some(found)),
@@ -107,7 +107,7 @@ impl Client {
     pub async fn post<B: Serialize, T: DeserializeOwned>(
         &self,
         path: &str,
-        arguments: &[&dyn Display],
+        arguments: &[&(dyn Display + Sync)],
         body: &B,
     ) -> Result<T> {
         self.send(Method::POST, path, arguments, body).await
@@ -120,7 +120,7 @@ impl Client {
     pub async fn put<B: Serialize, T: DeserializeOwned>(
         &self,
         path: &str,
-        arguments: &[&dyn Display],
+        arguments: &[&(dyn Display + Sync)],
         body: &B,
     ) -> Result<T> {
         self.send(Method::PUT, path, arguments, body).await
@@ -130,7 +130,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        arguments: &[&dyn Display],
+        arguments: &[&(dyn Display + Sync)],
         body: &B,
     ) -> Result<T> {
         let body = serde_json::to_vec(body).map_err(|error| self.invalid(path, &error))?;
@@ -143,7 +143,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        arguments: &[&dyn Display],
+        arguments: &[&(dyn Display + Sync)],
         body: Bytes,
     ) -> Result<T> {
         let uri = fill(path, arguments);
@@ -211,7 +211,7 @@ fn is_problem<B>(answer: &Response<B>) -> bool {
 }
 
 /// Fills the `{…}` of `template`, percent-encoded, so that no argument can lead elsewhere.
-fn fill(template: &str, arguments: &[&dyn Display]) -> String {
+fn fill(template: &str, arguments: &[&(dyn Display + Sync)]) -> String {
     let mut path = String::with_capacity(template.len() + 16 * arguments.len());
     let mut arguments = arguments.iter();
     let mut rest = template;

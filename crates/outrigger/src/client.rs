@@ -9,6 +9,8 @@ use axum::{
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use crate::rejection::chain;
+
 /// The most that an answer may hold, in bytes.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// How long a user waits for an answer.
@@ -82,7 +84,7 @@ impl GatewayClient {
         self.request(Method::POST, path, Some(body)).await
     }
 
-    /// Sends a request and reads its answer whole.
+    /// Sends a JSON request and reads its answer whole.
     ///
     /// # Errors
     /// [`NoAnswer`] when none came in time, or it broke off.
@@ -91,6 +93,20 @@ impl GatewayClient {
         method: Method,
         path: &str,
         body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
+        let body = body.map(|json| ("application/json", json.to_string()));
+        self.send(method, path, body).await
+    }
+
+    /// Sends a request with a body of any media type, and reads its answer whole.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when none came in time, or it broke off.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
     ) -> Result<Answer, NoAnswer> {
         let failed = |reason: String| NoAnswer {
             method: method.clone(),
@@ -102,7 +118,7 @@ impl GatewayClient {
             .build(&method, path, body)
             .map_err(|error| failed(error.to_string()))?;
         match env::timeout(PATIENCE, self.exchange(request)).await {
-            Ok(answer) => answer.map_err(|error| failed(error.to_string())),
+            Ok(answer) => answer.map_err(|error| failed(chain(error.as_ref()))),
             Err(_) => Err(failed(format!("it took longer than {PATIENCE:?}"))),
         }
     }
@@ -111,7 +127,7 @@ impl GatewayClient {
         &self,
         method: &Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<(&str, String)>,
     ) -> Result<Request<Body>, axum::http::Error> {
         let uri = format!("http://{}{path}", self.gateway);
         let mut request = Request::builder().method(method).uri(uri);
@@ -119,9 +135,9 @@ impl GatewayClient {
             request = request.header(name, value);
         }
         match body {
-            Some(json) => request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Body::from(json.to_string())),
+            Some((media_type, text)) => request
+                .header(header::CONTENT_TYPE, media_type)
+                .body(Body::from(text)),
             None => request.body(Body::empty()),
         }
     }

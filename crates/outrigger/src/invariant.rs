@@ -133,7 +133,8 @@ impl Inspection {
             .unwrap_or(0))
     }
 
-    /// What still goes on: sagas that run, messages in an outbox or on the bus. Empty is at rest.
+    /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, dead letters that wait
+    /// for an operator. Empty is at rest.
     ///
     /// # Errors
     /// What a database says, in words.
@@ -152,10 +153,16 @@ impl Inspection {
     }
 }
 
-const IN_BUS: [(&str, &str); 1] = [(
-    "undelivered message(s)",
-    "SELECT count(*) FROM outrigger_deliveries WHERE state <> 'dead'",
-)];
+const IN_BUS: [(&str, &str); 2] = [
+    (
+        "undelivered message(s)",
+        "SELECT count(*) FROM deliveries WHERE state <> 3",
+    ),
+    (
+        "dead letter(s)",
+        "SELECT count(*) FROM deliveries WHERE state = 3",
+    ),
+];
 
 const IN_SERVICE: [(&str, &str); 2] = [
     (
@@ -163,7 +170,7 @@ const IN_SERVICE: [(&str, &str); 2] = [
         "SELECT count(*) FROM outrigger_outbox",
     ),
     (
-        "running saga(s)",
-        "SELECT count(*) FROM outrigger_sagas WHERE state IN ('running', 'compensating')",
+        "unfinished saga(s)",
+        "SELECT count(*) FROM outrigger_sagas WHERE state NOT IN ('completed', 'compensated')",
     ),
 ];

@@ -306,6 +306,17 @@ impl TestEnvironment {
             .ok_or_else(|| not_running(service))
     }
 
+    /// Where a service listens, for requests that go past the gateway.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn address(&self, service: &str) -> Result<SocketAddr, Error> {
+        let running = self.services.get(service);
+        running
+            .map(RunningService::address)
+            .ok_or_else(|| not_running(service))
+    }
+
     /// A view of all databases.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ pub(super) fn deployment(system: &System, process: Process<'_>, options: &Option
     }
     Deployment {
         metadata: metadata(process.name, options),
-        spec: Some(DeploymentSpec {
+        spec: DeploymentSpec {
             replicas: Some(1),
             // The old pod must be gone before the new one opens its database.
             strategy: Some(DeploymentStrategy {
@@ -80,7 +80,7 @@ pub(super) fn deployment(system: &System, process: Process<'_>, options: &Option
                 spec: Some(pod(process, options)),
             },
             ..Default::default()
-        }),
+        },
         ..Default::default()
     }
 }
