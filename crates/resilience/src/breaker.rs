@@ -19,8 +19,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::machine::Machine;
-pub use self::machine::{Settings, State};
+pub use self::machine::{Machine, Settings, State};
 
 /// Refused: the breaker is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -113,8 +112,7 @@ impl Permit {
     /// The call succeeded.
     pub fn succeeded(mut self) {
         self.settled = true;
-        self.breaker
-            .with(|machine| machine.succeeded(env::instant()));
+        self.breaker.with(Machine::succeeded);
     }
 
     /// The call failed.

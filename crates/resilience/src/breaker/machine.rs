@@ -108,7 +108,7 @@ impl Machine {
     }
 
     /// A call succeeded.
-    pub fn succeeded(&mut self, _now: Instant) {
+    pub fn succeeded(&mut self) {
         match &mut self.phase {
             Phase::Closed { failures } => *failures = 0,
             Phase::Open { .. } => {}
