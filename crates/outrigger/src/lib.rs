@@ -68,7 +68,7 @@ pub use {data, discovery, env, events, eventsourcing, gateway, identity, saga, t
 pub mod prelude {
     pub use axum::{
         Router,
-        extract::{Path, State},
+        extract::State,
         http::{HeaderMap, StatusCode},
         response::{IntoResponse, Response},
         routing::{delete, get, patch, post, put},
@@ -81,6 +81,11 @@ pub mod prelude {
 
     pub use crate::{
         Boundary, Context, Inspection, Rejection, Service, System,
-        extract::{Json, Query},
+        extract::{Json, Path, Query},
     };
 }
+
+/// The guide, whose code is compiled and run by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/README.md")]
+struct Guide;

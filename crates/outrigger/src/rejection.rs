@@ -1,6 +1,9 @@
 //! What an API handler answers when it cannot do what was asked.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use env::Problem;
 
 /// A problem on its way to the client.
@@ -35,6 +38,23 @@ impl From<discovery::Error> for Rejection {
     }
 }
 
+impl From<data::Error> for Rejection {
+    fn from(error: data::Error) -> Self {
+        match error {
+            // More wait for the database than it will get through in time: better to say so at once (G9).
+            data::Error::Overloaded { .. } => Self(
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "overloaded",
+                    "There is more to do than can be done in time.",
+                )
+                .retry_after(1),
+            ),
+            error => Self::internal(&error),
+        }
+    }
+}
+
 macro_rules! internal {
     ($($error:ty),+) => {$(
         impl From<$error> for Rejection {
@@ -46,7 +66,6 @@ macro_rules! internal {
 }
 
 internal!(
-    data::Error,
     events::Error,
     eventsourcing::Error,
     saga::Error,
