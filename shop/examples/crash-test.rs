@@ -3,7 +3,11 @@
 //! Each round starts the shop on the same data folder, lets customers order, and kills the process at a
 //! random moment. At the end it is started once more and must come to rest: every order confirmed or
 //! cancelled, every invariant whole. `scripts/crash-test` builds what this needs and calls it.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it reports to a terminal"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +58,10 @@ async fn run() -> Result<bool, BoxError> {
             stock_up(&client).await?;
         }
         let customers = tokio::spawn(order_until_the_end(client, round));
-        env::sleep(Duration::from_millis(100 + env::random().below(ROUND_MS_MAX))).await;
+        env::sleep(Duration::from_millis(
+            100 + env::random().below(ROUND_MS_MAX),
+        ))
+        .await;
         shop.kill()?;
         placed += customers.await?;
         eprintln!(
@@ -212,7 +219,11 @@ fn an_order(round: u64, customer: u64, asked: u64) -> Value {
     } else {
         1 + customer % 3
     };
-    let user = if customer.is_multiple_of(2) { "ada" } else { "grace" };
+    let user = if customer.is_multiple_of(2) {
+        "ada"
+    } else {
+        "grace"
+    };
     json!({
         "userId": user,
         "items": [{ "productId": product, "quantity": quantity }],

@@ -17,8 +17,9 @@ use env::Problem;
 use events::{Bus, Handlers, consumer, relay};
 use gateway::Gateway;
 use identity::{Issuer, RequireToken, Verifier};
+use jiff::SignedDuration;
 use saga::Sagas;
-use telemetry::{Metrics, PerformanceMonitor, http::ServerLayer};
+use telemetry::{Metrics, PerformanceMonitor, http::ServerLayer, metrics::Outcome};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -32,6 +33,10 @@ use crate::{
 
 /// The most that the body of a request to a service may hold, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
+/// How long a service remembers which messages it has handled: longer than the bus can deliver one again.
+const INBOX_DAYS: i64 = 8;
+/// How often it forgets older ones.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The name by which the gateway calls services.
 const GATEWAY: &str = "gateway";
 
@@ -126,6 +131,7 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     let options = consumer::Options {
         max_deliveries: settings.max_deliveries,
         concurrency: settings.concurrency,
+        observer: Some(observer(context)),
         ..consumer::Options::default()
     };
     let stop = life.draining.clone();
@@ -150,6 +156,36 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     }
     life.relaying
         .spawn(relay::run(db, bus, life.flushing.clone()));
+}
+
+/// Keeps the inbox from growing for ever.
+async fn forget_messages(db: Database, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(env::sleep(FORGET_EVERY))
+        .await
+        .is_some()
+    {
+        let before = env::now() - SignedDuration::from_hours(24 * INBOX_DAYS);
+        if let Err(error) = db.prune_inbox(before).await {
+            tracing::warn!(error = %chain(&error), "cannot forget messages that were handled long ago");
+        }
+    }
+}
+
+/// Every message that was handled is in the service's figures.
+fn observer(context: &Context) -> consumer::Observer {
+    let (metrics, performance) = (context.metrics().clone(), context.performance().clone());
+    Arc::new(move |processed| {
+        let outcome = match processed.outcome {
+            consumer::Outcome::Handled => Outcome::Handled,
+            consumer::Outcome::Duplicate => Outcome::Duplicate,
+            consumer::Outcome::Retried => Outcome::Retried,
+            consumer::Outcome::DeadLettered => Outcome::DeadLettered,
+        };
+        metrics.message_processed(processed.kind, processed.group, outcome, processed.duration);
+        let succeeded = matches!(outcome, Outcome::Handled | Outcome::Duplicate);
+        performance.record(processed.kind, processed.duration, succeeded);
+    })
 }
 
 async fn consume(

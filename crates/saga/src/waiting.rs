@@ -13,8 +13,10 @@ use data::Database;
 
 use crate::{Error, Outcome, Result, driver, store};
 
-/// How often the database is asked, in case the saga is stepped by another process.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// When the database is asked again without being woken, in case another process steps the saga. Then twice as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The longest time between two such looks.
+const LOOK_SELDOM: Duration = Duration::from_secs(10);
 
 /// Those who wait, so that each is woken for its own saga only.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ impl Waiting {
 
     async fn rest(&self, id: &str, resting: &AtomicBool) -> Result<Outcome> {
         let mut rested = self.db.changes(driver::RESTED);
+        let mut look_again = LOOK_AGAIN;
         loop {
             if let Some(outcome) = self.look(id).await? {
                 return Ok(outcome);
@@ -74,7 +77,8 @@ impl Waiting {
                 }
             };
             // Elapsed or not, the next thing to do is to look.
-            let _ = env::timeout(LOOK_AGAIN, ours).await;
+            let _ = env::timeout(look_again, ours).await;
+            look_again = (look_again * 2).min(LOOK_SELDOM);
         }
     }
 

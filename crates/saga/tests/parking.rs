@@ -168,12 +168,14 @@ fn a_panic_parks() {
 fn a_loop_without_end_parks() {
     async fn looping(saga: Saga, _: Begin) -> Result<(), Failure> {
         loop {
-            saga.now();
+            for _ in 1..50 {
+                saga.now();
+            }
             saga.call(act("a")).await?;
         }
     }
     let mut stage = Stage::start(Definition::of(looping), Begin);
-    for _ in 0..STEP_LIMIT / 2 {
+    for _ in 0..STEP_LIMIT / 50 {
         stage.done("do a");
     }
     let reason = stage.parked();
