@@ -154,6 +154,7 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
             stop.clone(),
         ));
     }
+    life.handling.spawn(forget_messages(db.clone(), stop));
     life.relaying
         .spawn(relay::run(db, bus, life.flushing.clone()));
 }

@@ -82,7 +82,7 @@ impl Order {
                 placed_at: command.placed_at,
             })),
             Some(OrderStatus::Pending | OrderStatus::Confirmed) => Ok(None),
-            Some(OrderStatus::Cancelled) => Ok(None),
+            Some(OrderStatus::Cancelled) => Err(refused("order-cancelled", "was cancelled")),
         }
     }
 
@@ -94,7 +94,7 @@ impl Order {
         match self.status {
             Some(OrderStatus::Pending) => Ok(Some(OrderEvent::Confirmed { at })),
             Some(OrderStatus::Confirmed) => Ok(None),
-            Some(OrderStatus::Cancelled) => Ok(None),
+            Some(OrderStatus::Cancelled) => Err(refused("order-cancelled", "was cancelled")),
             None => Err(refused("order-not-found", "does not exist")),
         }
     }
