@@ -16,12 +16,15 @@ use std::{
 
 use axum_core::body::Body;
 use bytes::Bytes;
-use env::RequestContext;
+use env::{Instant, RequestContext};
 use http::{Request, Response, Uri, header, uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use identity::Issuer;
 use indexmap::IndexMap;
-use resilience::{Breaker, breaker};
+use resilience::{
+    Breaker,
+    breaker::{self, Permit},
+};
 use tokio::sync::watch;
 
 use crate::{Error, HttpClient, Instance, Result, balance::Picker, registry::Instances};
@@ -83,11 +86,15 @@ impl Upstream {
     /// # Errors
     /// [`Error::NoInstances`], [`Error::CircuitOpen`], [`Error::DeadlineExceeded`], [`Error::Transport`].
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>> {
-        let context = RequestContext::current().within(DEFAULT_DEADLINE);
+        let mut context = RequestContext::current();
+        if context.deadline.is_none() {
+            context = context.within(DEFAULT_DEADLINE);
+        }
         let remaining = context.remaining().unwrap_or(DEFAULT_DEADLINE);
         if remaining.is_zero() {
             return Err(self.late());
         }
+        let deadline = env::instant() + remaining;
         context.write_headers(request.headers_mut());
         telemetry::propagation::inject(request.headers_mut());
         if let Some(issuer) = &self.0.issuer {
@@ -99,13 +106,17 @@ impl Upstream {
                 })?;
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
-        match env::timeout(remaining, self.send_to_any(request)).await {
+        match env::timeout(remaining, self.send_to_any(request, deadline)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.late()),
         }
     }
 
-    async fn send_to_any(&self, request: Request<Body>) -> Result<Response<Body>> {
+    async fn send_to_any(
+        &self,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> Result<Response<Body>> {
         let members = self.members();
         if members.is_empty() {
             return Err(Error::NoInstances {
@@ -130,7 +141,7 @@ impl Upstream {
             };
             tried[index] = true;
             let request = Request::from_parts(head.clone(), body.clone().into_body());
-            match self.send_to(&members[index], request).await {
+            match self.send_to(&members[index], request, deadline).await {
                 Err(error) if error.is_connect() && body.is_untouched() => failure = Some(error),
                 ended => return ended,
             }
@@ -141,11 +152,16 @@ impl Upstream {
         &self,
         member: &Arc<Member>,
         mut request: Request<Body>,
+        deadline: Instant,
     ) -> Result<Response<Body>> {
         let permit = member.breaker.enter().map_err(|open| Error::CircuitOpen {
             service: self.name(),
             retry_after: open.retry_after,
         })?;
+        let call = Call {
+            permit: Some(permit),
+            deadline,
+        };
         *request.uri_mut() = absolute(member.instance.address, request.uri()).map_err(|error| {
             Error::InvalidRequest {
                 service: self.name(),
@@ -156,11 +172,7 @@ impl Upstream {
         let flight = Flight::new(member);
         match self.0.http.request(request).await {
             Ok(answer) => {
-                if answer.status().is_server_error() {
-                    permit.failed();
-                } else {
-                    permit.succeeded();
-                }
+                call.ended(!answer.status().is_server_error());
                 Ok(answer.map(|body| {
                     Body::new(InFlight {
                         body,
@@ -169,7 +181,7 @@ impl Upstream {
                 }))
             }
             Err(source) => {
-                permit.failed();
+                call.ended(false);
                 let (service, refused) = (self.name(), source.is_connect());
                 let source = source.into();
                 Err(if refused {
@@ -220,6 +232,33 @@ fn absolute(address: std::net::SocketAddr, uri: &Uri) -> Result<Uri, http::Error
         .authority(address.to_string())
         .path_and_query(path)
         .build()
+}
+
+/// A call whose end the breaker hears of. One that is given up after its deadline has failed; one that is given up
+/// before it says nothing of the instance.
+struct Call {
+    permit: Option<Permit>,
+    deadline: Instant,
+}
+
+impl Call {
+    fn ended(mut self, well: bool) {
+        match self.permit.take() {
+            Some(permit) if well => permit.succeeded(),
+            Some(permit) => permit.failed(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take()
+            && env::instant() >= self.deadline
+        {
+            permit.failed();
+        }
+    }
 }
 
 /// Counts a request as under way until it is dropped.

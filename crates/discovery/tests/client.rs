@@ -206,3 +206,16 @@ async fn g7_an_instance_that_fails_requests_is_left_alone() {
     let error = user(&client).await.expect_err("refused");
     assert!(matches!(error, Error::CircuitOpen { .. }));
 }
+
+#[tokio::test]
+async fn g7_an_instance_that_hangs_is_left_alone() {
+    let never = || async { std::future::pending::<()>().await };
+    let client = client(&[serve(Router::new().route("/users/{id}", get(never))).await]);
+    for _ in 0..5 {
+        let context = RequestContext::new().within(Duration::from_millis(20));
+        let error = context.scope(user(&client)).await.expect_err("too late");
+        assert!(matches!(error, Error::DeadlineExceeded { .. }));
+    }
+    let error = user(&client).await.expect_err("refused");
+    assert!(matches!(error, Error::CircuitOpen { .. }));
+}

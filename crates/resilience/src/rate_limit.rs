@@ -1,9 +1,15 @@
 //! So many requests for each key and time: the generic cell rate algorithm, by `governor`, on the clock of the seam.
 //!
-//! Keys are bounded: past the bound, those that have their whole allowance back are forgotten, and while none
-//! has, new keys are refused.
+//! Memory is bounded whatever keys come: each key has its place among [`SLOTS`], chosen by a hash that nobody outside
+//! can foretell. Keys that meet in one place share its allowance; with a thousand busy keys that is one in a hundred.
 
-use std::{hash::Hash, num::NonZeroU32, ops::Add, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    marker::PhantomData,
+    num::NonZeroU32,
+    ops::Add,
+    time::Duration,
+};
 
 use env::Instant;
 use governor::{
@@ -25,8 +31,8 @@ pub struct Limit {
     pub burst: NonZeroU32,
 }
 
-/// At most this many keys are remembered.
-pub const KEY_LIMIT: usize = 100_000;
+/// The places that keys have.
+pub const SLOTS: u64 = 1 << 16;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +50,13 @@ pub enum Decision {
 }
 
 /// A limit for each key.
-pub struct RateLimiter<K: Hash + Eq + Clone> {
-    governor: Governor<K, HashMapStateStore<K>, SeamClock, StateInformationMiddleware>,
+pub struct RateLimiter<K> {
+    governor: Governor<u64, HashMapStateStore<u64>, SeamClock, StateInformationMiddleware>,
+    secret: u64,
+    keys: PhantomData<fn(&K)>,
 }
 
-impl<K: Hash + Eq + Clone> RateLimiter<K> {
+impl<K: Hash> RateLimiter<K> {
     /// A limiter of every key alike.
     pub fn new(limit: Limit) -> Self {
         let period = (limit.per / limit.requests.get()).max(Duration::from_nanos(1));
@@ -60,25 +68,28 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         };
         Self {
             governor: Governor::new(quota, HashMapStateStore::default(), clock),
+            secret: env::random().below(u64::MAX),
+            keys: PhantomData,
         }
     }
 
     /// Counts a request of `key`.
     pub fn check(&self, key: &K) -> Decision {
-        if self.governor.len() >= KEY_LIMIT {
-            self.governor.retain_recent();
-        }
-        match self.governor.check_key(key) {
+        match self.governor.check_key(&self.slot(key)) {
             Ok(state) => Decision::Allowed {
                 remaining: state.remaining_burst_capacity(),
             },
-            Err(refused) => {
-                let now = self.governor.clock().now();
-                Decision::Refused {
-                    retry_after: refused.wait_time_from(now),
-                }
-            }
+            Err(refused) => Decision::Refused {
+                retry_after: refused.wait_time_from(self.governor.clock().now()),
+            },
         }
+    }
+
+    fn slot(&self, key: &K) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.secret.hash(&mut hasher);
+        key.hash(&mut hasher);
+        hasher.finish() % SLOTS
     }
 }
 
