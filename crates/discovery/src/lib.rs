@@ -1,12 +1,29 @@
-//! Registry, load balancing and the client for calls between services.
+//! Who is where, which of them takes a request, and the client for calls between services.
+//!
+//! What is guaranteed: an instance whose heartbeats stop leaves rotation within its TTL and one sweep, and one that
+//! fails or hangs is left alone sooner (G7); changes come by watch, without polling; a call has a deadline, carries
+//! the correlation id, the trace and a token of the caller, and streams both ways.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`registry`], [`instance`] | who is where, and every change of it |
 //! | [`registrar`] | keeping an instance there for as long as it runs |
 //! | [`balance`] | which instance takes a request |
-//! | [`upstream`] | all instances of a service, as one to send requests to |
+//! | [`upstream`] | all instances of a service, as one to send requests to; start here |
 //! | [`client`] | JSON calls |
+//! | [`mod@http`] | pooled connections over the sockets of the seam |
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use outrigger_discovery::{Clients, Instance, StaticList};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let known = StaticList::new([Instance::new("user-service", "127.0.0.1:7001".parse()?)]);
+//! let users = Clients::new(Arc::new(known), None).client("user-service");
+//! let ada: Option<serde_json::Value> = users.get("/users/{id}", &[&"ada"]).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod balance;
 pub mod client;

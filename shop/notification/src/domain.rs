@@ -27,7 +27,7 @@ impl Notice {
     /// A notice to `customer` of the event `E` that befell `thing`.
     fn of<E: Event>(thing: &str, customer: Customer, subject: &str, body: &str) -> Self {
         Self {
-            id: format!("{thing}"),
+            id: format!("{}:{thing}", E::TYPE),
             user_id: customer.user_id,
             email: customer.email,
             about: E::TYPE,
