@@ -77,7 +77,7 @@ impl Stage {
 
     fn step(&mut self) {
         self.steps = self.steps.wrapping_add(1);
-        let fresh = || Fresh::of(jiff::Timestamp::UNIX_EPOCH, [self.steps; 32]);
+        let fresh = || Fresh::of(env::Timestamp::UNIX_EPOCH, [self.steps; 32]);
         let step = |fresh| step(&self.definition, &self.input, &self.journal, fresh);
         let Step {
             entries,

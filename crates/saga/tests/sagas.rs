@@ -1,0 +1,426 @@
+//! Sagas over a database and a bus: how they end, and what is seen of them.
+
+mod support;
+
+use std::{future::pending, time::Duration};
+
+use data::{Transaction, params};
+use env::RequestContext;
+use events::{CloudEvent, Handlers, consumer};
+use outrigger_saga as saga;
+use saga::{Entry, Error, Outcome, State, command};
+use support::{Do, Errand, Process, STARTER, Undo, WORKER, compensated, simulated};
+use telemetry::{logging, propagation};
+use tempfile::tempdir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// Every event of these types, as they come.
+fn listen(process: &Process, patterns: &[&str]) -> mpsc::UnboundedReceiver<CloudEvent> {
+    let (heard, events) = mpsc::unbounded_channel();
+    let handlers = patterns.iter().fold(Handlers::new(), |handlers, pattern| {
+        handlers.on_raw(pattern, Listener(heard.clone()))
+    });
+    let (db, bus) = (process.worker.clone(), process.bus.clone());
+    let options = consumer::Options::default();
+    tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        consumer::run(db, bus, "listener", handlers, options, stop).await
+    });
+    events
+}
+
+struct Listener(mpsc::UnboundedSender<CloudEvent>);
+
+impl<'a> events::Handler<'a, CloudEvent> for Listener {
+    type Future = std::future::Ready<Result<(), env::BoxError>>;
+
+    fn handle(&self, _: &'a mut Transaction, event: CloudEvent) -> Self::Future {
+        self.0.send(event).expect("the test listens");
+        std::future::ready(Ok(()))
+    }
+}
+
+#[test]
+fn g5_sagas_end_completed() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        let mut ends = listen(&process, &["order.saga.*"]);
+        process.start("1", &["a", "b", "c"]).await;
+        let before = env::instant();
+        assert_eq!(process.end("1").await, Outcome::Completed);
+        assert!(
+            env::instant() - before < Duration::from_millis(200),
+            "woken, not by looking again"
+        );
+        assert_eq!(process.log().await, ["did a", "did b", "did c"]);
+        let end = ends.recv().await.unwrap();
+        assert_eq!(
+            (end.kind.as_str(), end.key()),
+            ("order.saga.completed", "1")
+        );
+        assert_eq!(end.source, STARTER);
+        let timers = process.starter.next_timer("outrigger_saga").await;
+        assert_eq!(
+            timers.unwrap(),
+            None,
+            "an answered call leaves no timer behind"
+        );
+    });
+}
+
+#[test]
+fn g5_sagas_end_compensated_in_reverse_and_a_refusal_commits() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        let mut ends = listen(&process, &["order.saga.*"]);
+        process.start("1", &["a", "b", "refuse c", "d"]).await;
+        let outcome = compensated("no-wish", "I would rather not refuse c.");
+        assert_eq!(process.end("1").await, outcome);
+        let log = ["did a", "did b", "refused refuse c", "undid b", "undid a"];
+        assert_eq!(process.log().await, log);
+        let end = ends.recv().await.unwrap();
+        assert_eq!(end.kind, "order.saga.compensated");
+        assert_eq!(end.data["failure"]["code"], "no-wish");
+    });
+}
+
+#[test]
+fn g5_sagas_end_even_if_a_step_never_answers() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        process.start("1", &["a", "fail b"]).await;
+        // The command has become a dead letter, and holds the undo that comes after it.
+        let Outcome::Parked { reason } = process.end("1").await else {
+            panic!("not parked");
+        };
+        assert!(
+            reason.contains("look for it among the dead letters"),
+            "{reason}"
+        );
+        let parked = process.sagas.list(State::Parked, 10).await.unwrap();
+        assert_eq!(parked[0].parked.as_ref(), Some(&reason));
+        assert_eq!(process.log().await, ["did a"]);
+
+        // An operator drops it, and the saga goes on by itself.
+        let letters = process.bus.dead_letters(Some(WORKER)).await.unwrap();
+        assert_eq!(letters.len(), 1);
+        let dropped = process.bus.drop_dead_letter(WORKER, &letters[0].event.id);
+        dropped.await.unwrap();
+        let compensating = async {
+            while process
+                .sagas
+                .list(State::Compensated, 1)
+                .await
+                .unwrap()
+                .is_empty()
+            {
+                env::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        env::timeout(Duration::from_mins(1), compensating)
+            .await
+            .unwrap();
+        let outcome = compensated("timeout", "`saga.work-service.do` did not answer in time.");
+        assert_eq!(process.end("1").await, outcome);
+        assert_eq!(
+            process.log().await,
+            ["did a", "undid a"],
+            "what never happened is not undone"
+        );
+    });
+}
+
+#[test]
+fn a_dead_letter_under_the_sagas_id_does_not_hold_back_the_replies() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        let mut poison = CloudEvent::new(format!("saga.{STARTER}.reply"), "1", "what?".into());
+        poison.source = "by-hand".to_owned();
+        process.bus.publish(vec![poison]).await.unwrap();
+        while process
+            .bus
+            .dead_letters(Some(STARTER))
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            env::sleep(Duration::from_millis(10)).await;
+        }
+        process.start("1", &["a", "b"]).await;
+        assert_eq!(process.end("1").await, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_sleep_outlives_the_process() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        process.start("1", &["a", "sleep", "b"]).await;
+        for _ in 0..5 {
+            let process = Process::open(folder.path()).await;
+            let life = Box::pin(process.serve(CancellationToken::new()));
+            env::timeout(Duration::from_mins(4 * 60 + 1), life)
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(process.log().await, ["did a"]);
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        let before = env::now();
+        assert_eq!(process.end("1").await, Outcome::Completed);
+        assert_eq!(
+            env::now().duration_since(before).as_hours(),
+            3,
+            "and some minutes"
+        );
+    });
+}
+
+#[test]
+fn waiting_ends_at_its_limit() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        process.start("1", &["a"]).await;
+        let before = env::instant();
+        let limit = Duration::from_secs(3);
+        assert_eq!(process.sagas.wait("1", limit).await.unwrap(), None);
+        assert_eq!(env::instant() - before, limit);
+        let unknown = process.sagas.wait("2", limit).await;
+        assert!(
+            matches!(unknown, Err(Error::NotFound { .. })),
+            "{unknown:?}"
+        );
+    });
+}
+
+#[test]
+fn a_saga_is_started_once_and_with_its_transaction_or_not_at_all() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let start = async |tx: &mut Transaction, id: &str| {
+            process.sagas.start(tx, id, Errand::of(&["a"])).await
+        };
+        let mut tx = process.starter.begin().await.unwrap();
+        start(&mut tx, "1").await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!(process.sagas.status("1").await.unwrap(), None);
+        assert_eq!(process.starter.outbox_backlog().await.unwrap(), 0);
+
+        let mut tx = process.starter.begin().await.unwrap();
+        start(&mut tx, "1").await.unwrap();
+        let again = start(&mut tx, "1").await;
+        assert!(
+            matches!(again, Err(Error::AlreadyStarted { .. })),
+            "{again:?}"
+        );
+        start(&mut tx, "2").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(process.starter.outbox_backlog().await.unwrap(), 2);
+        let long = "x".repeat(saga::ID_LIMIT + 1);
+        let mut tx = process.starter.begin().await.unwrap();
+        for id in ["", &long] {
+            let invalid = start(&mut tx, id).await;
+            assert!(
+                matches!(invalid, Err(Error::InvalidId { .. })),
+                "{invalid:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_saga_whose_function_is_gone_is_parked_and_goes_on_when_it_is_back() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        process.start("1", &["a", "b"]).await;
+
+        let process = Process::knowing_nothing(folder.path()).await;
+        let serving = process.spawn();
+        let reason = "the service has no saga `errand`: register its function".to_owned();
+        assert_eq!(process.end("1").await, Outcome::Parked { reason });
+        let mut tx = process.starter.begin().await.unwrap();
+        let unknown = process.sagas.start(&mut tx, "2", Errand::of(&[])).await;
+        assert!(
+            matches!(unknown, Err(Error::NotRegistered { .. })),
+            "{unknown:?}"
+        );
+        drop((tx, serving));
+
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        process.sagas.resume("1").await.unwrap();
+        let ended = async {
+            while process.end("1").await != Outcome::Completed {
+                env::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        env::timeout(Duration::from_mins(1), ended).await.unwrap();
+        assert_eq!(process.log().await, ["did a", "did b"]);
+        let ended = process.sagas.resume("1").await;
+        assert!(matches!(ended, Err(Error::Ended { .. })), "{ended:?}");
+        let unknown = process.sagas.resume("2").await;
+        assert!(
+            matches!(unknown, Err(Error::NotFound { .. })),
+            "{unknown:?}"
+        );
+    });
+}
+
+#[test]
+fn a_command_that_is_too_large_parks_the_saga_and_stops_nobody_else() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        let huge = "x".repeat(events::envelope::SIZE_LIMIT);
+        process.start("1", &["sleep", &huge]).await;
+        process.start("2", &["sleep", "a"]).await;
+        let Outcome::Parked { reason } = process.end("1").await else {
+            panic!("not parked");
+        };
+        assert!(reason.starts_with("a command cannot be sent: "), "{reason}");
+        assert_eq!(process.end("2").await, Outcome::Completed);
+    });
+}
+
+#[test]
+fn status_and_journal_tell_how_far_a_saga_is() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let context = RequestContext::correlated("request-7");
+        context.scope(process.start("1", &["a"])).await;
+        let status = process.sagas.status("1").await.unwrap().unwrap();
+        assert_eq!(
+            (status.saga.as_str(), status.state),
+            ("errand", State::Running)
+        );
+        assert_eq!(status.correlation_id, "request-7");
+        assert_eq!(status.outcome(), None);
+        let running = process.sagas.list(State::Running, 10).await.unwrap();
+        assert_eq!(running.len(), 1);
+        let journal = process.sagas.journal("1").await.unwrap();
+        assert!(
+            matches!(&journal[..], [Entry::Called { seq: 0, .. }]),
+            "{journal:?}"
+        );
+    });
+}
+
+#[test]
+fn what_a_saga_causes_is_one_request_and_one_trace() {
+    let options =
+        logging::Options::new("test").output(logging::Output::Sink(std::sync::Arc::new(|_| {})));
+    let (dispatch, _guard) = logging::dispatch(options).unwrap();
+    let _default = tracing::dispatcher::set_default(&dispatch);
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let mut heard = listen(&process, &["saga.*", "order.*"]);
+        let _serving = process.spawn();
+        // By a reply, and by a timer, which has no trace of its own.
+        let started = async {
+            process.start("1", &["a", "sleep", "refuse b"]).await;
+            propagation::trace_id().unwrap()
+        };
+        let context = RequestContext::correlated("request-7");
+        let request = tracing::info_span!("request");
+        let trace = context.scope(started.instrument(request)).await;
+        process.end("1").await;
+        let mut kinds = Vec::new();
+        while kinds
+            .last()
+            .is_none_or(|kind| kind != "order.saga.compensated")
+        {
+            let event = heard.recv().await.unwrap();
+            assert_eq!(
+                event.correlationid.as_deref(),
+                Some("request-7"),
+                "{event:?}"
+            );
+            let parent = event.traceparent.unwrap();
+            assert_eq!(
+                parent.split('-').nth(1),
+                Some(trace.as_str()),
+                "{}",
+                event.kind
+            );
+            kinds.push(event.kind);
+        }
+        assert_eq!(kinds.len(), 7, "{kinds:?}");
+    });
+}
+
+#[test]
+fn a_handler_may_prepare_before_its_transaction() {
+    async fn prepare(Do(name): Do, id: String) -> Result<String, env::BoxError> {
+        Ok(format!(
+            "{name} by {}",
+            if id.is_empty() { "nobody" } else { "id" }
+        ))
+    }
+    async fn work(tx: &mut Transaction, _: Do, prepared: String) -> Result<u32, command::Error> {
+        let insert = "INSERT INTO log (entry) VALUES ($1)";
+        tx.execute(insert, params![prepared]).await?;
+        Ok(1)
+    }
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let commands = command::handle_prepared::<Do, _, _, _, _>(Handlers::new(), prepare, work);
+        tokio::spawn(
+            process
+                .clone()
+                .serve_with(commands, CancellationToken::new()),
+        );
+        process.start("1", &["a"]).await;
+        assert_eq!(process.end("1").await, Outcome::Completed);
+        assert_eq!(process.log().await, ["a by id"]);
+    });
+}
+
+#[test]
+fn a_command_that_nobody_waits_for_is_done_all_the_same() {
+    async fn work(tx: &mut Transaction, Undo(name): Undo) -> Result<(), command::Error> {
+        tx.execute("INSERT INTO log (entry) VALUES ($1)", params![name])
+            .await?;
+        Ok(())
+    }
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let commands = command::handle::<Undo, _>(Handlers::new(), work);
+        tokio::spawn(
+            process
+                .clone()
+                .serve_with(commands, CancellationToken::new()),
+        );
+        let mut event = CloudEvent::new(command::topic::<Undo>(), "1", "a".into());
+        event.source = "by-hand".to_owned();
+        process.bus.publish(vec![event]).await.unwrap();
+        let done = async {
+            while process.log().await != ["a"] {
+                env::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = done => {}
+            () = env::sleep(Duration::from_mins(1)) => panic!("not done"),
+            () = pending() => {}
+        }
+    });
+}

@@ -1,0 +1,209 @@
+//! A small system for tests: a service with sagas, one that takes part in them, and a bus between them, in one folder.
+
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
+mod hesitant;
+mod world;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use data::{Database, Migration, Transaction, params};
+use events::{Bus, EmbeddedBus, Handlers, consumer, relay};
+use outrigger_saga as saga;
+use saga::{Command, Failure, Input, Outcome, Saga, Sagas, command};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use hesitant::Hesitant;
+pub(crate) use world::simulated;
+
+pub(crate) const STARTER: &str = "order-service";
+pub(crate) const WORKER: &str = "work-service";
+const DAY: Duration = Duration::from_hours(24);
+
+/// Does something, according to its name: what begins with `refuse` is refused, with `fail` fails always.
+#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[command("work-service", "do", reply = u32, crate = saga)]
+pub(crate) struct Do(pub(crate) String);
+
+/// Takes it back.
+#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[command("work-service", "undo", crate = saga)]
+pub(crate) struct Undo(pub(crate) String);
+
+/// Things to do, one after the other; `sleep` is a day, `nap` a second.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Errand(pub(crate) Vec<String>);
+
+impl Errand {
+    pub(crate) fn of(steps: &[&str]) -> Self {
+        Self(steps.iter().map(|&step| step.to_owned()).collect())
+    }
+}
+
+impl Input for Errand {
+    const SAGA: &'static str = "errand";
+}
+
+pub(crate) async fn errand(saga: Saga, errand: Errand) -> Result<(), Failure> {
+    for name in errand.0 {
+        if name == "sleep" {
+            saga.sleep(DAY).await;
+        } else if name == "nap" {
+            saga.sleep(Duration::from_secs(1)).await;
+        } else {
+            let undo = Undo(name.clone());
+            let count = saga.call(Do(name)).undo(undo).await?;
+            assert!(count > 0);
+        }
+    }
+    Ok(())
+}
+
+/// Writes down what is done, and answers how much that is by now.
+async fn work(tx: &mut Transaction, Do(name): Do) -> Result<u32, command::Error> {
+    if name.starts_with("fail") {
+        return Err("it always fails".into());
+    }
+    let verb = if name.starts_with("refuse") {
+        "refused"
+    } else {
+        "did"
+    };
+    log(tx, verb, &name).await?;
+    if verb == "refused" {
+        return Err(Failure::new("no-wish", format!("I would rather not {name}.")).into());
+    }
+    let count = tx.query_one("SELECT count(*) FROM log", params![]).await?;
+    Ok(count.expect("a count").get(0)?)
+}
+
+async fn undo(tx: &mut Transaction, Undo(name): Undo) -> Result<(), command::Error> {
+    let find = "SELECT 1 FROM log WHERE entry = $1";
+    let was_done = tx.query_one(find, params![format!("did {name}")]).await?;
+    if was_done.is_some() {
+        log(tx, "undid", &name).await?;
+    }
+    Ok(())
+}
+
+async fn log(tx: &mut Transaction, verb: &str, name: &str) -> data::Result<()> {
+    let insert = "INSERT INTO log (entry) VALUES ($1)";
+    tx.execute(insert, params![format!("{verb} {name}")])
+        .await?;
+    Ok(())
+}
+
+/// Everything that a process holds; what it wrote stays in the folder when this is dropped.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) starter: Database,
+    pub(crate) worker: Database,
+    pub(crate) sagas: Sagas,
+}
+
+impl Process {
+    /// Starts, on what is in `folder`, knowing the saga `errand`.
+    pub(crate) async fn open(folder: &Path) -> Self {
+        let process = Self::knowing_nothing(folder).await;
+        process.sagas.register(errand);
+        process
+    }
+
+    /// Starts without any saga.
+    pub(crate) async fn knowing_nothing(folder: &Path) -> Self {
+        let url = |name: &str| format!("sqlite:{}", folder.join(name).display());
+        let bus = EmbeddedBus::open(&url("bus.sqlite")).await.expect("a bus");
+        let open = async |name: &str| {
+            let db = Database::open(&url(&format!("{name}.sqlite"))).await;
+            db.expect("a database").owned_by(name)
+        };
+        let (starter, worker) = (open(STARTER).await, open(WORKER).await);
+        let log = Migration {
+            version: 1,
+            name: "log",
+            sql: "CREATE TABLE log (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)",
+        };
+        worker.migrate(&[log]).await.expect("the log");
+        let sagas = Sagas::open(starter.clone()).await.expect("sagas");
+        Self {
+            bus: Arc::new(Hesitant(bus)),
+            starter,
+            worker,
+            sagas,
+        }
+    }
+
+    /// Does all that its services do, until it is stopped or dropped.
+    pub(crate) async fn serve(self, stop: CancellationToken) {
+        let commands = Handlers::new();
+        let commands = command::handle::<Do, _>(commands, work);
+        let commands = command::handle::<Undo, _>(commands, undo);
+        self.serve_with(commands, stop).await;
+    }
+
+    /// The same, with other handlers of commands.
+    pub(crate) async fn serve_with(self, commands: Handlers, stop: CancellationToken) {
+        let Self {
+            bus,
+            starter,
+            worker,
+            sagas,
+        } = self;
+        let consume = |db: &Database, group, handlers| {
+            let options = consumer::Options::default();
+            consumer::run(
+                db.clone(),
+                bus.clone(),
+                group,
+                handlers,
+                options,
+                stop.clone(),
+            )
+        };
+        let replies = sagas.handlers(Handlers::new());
+        let (_, _, _, left, right) = futures::join!(
+            relay::run(starter.clone(), bus.clone(), stop.clone()),
+            relay::run(worker.clone(), bus.clone(), stop.clone()),
+            sagas.run_timers(stop.clone()),
+            consume(&starter, STARTER, replies),
+            consume(&worker, WORKER, commands),
+        );
+        left.expect("consumed");
+        right.expect("consumed");
+    }
+
+    /// Serves in the background until the guard is dropped.
+    pub(crate) fn spawn(&self) -> tokio_util::sync::DropGuard {
+        let stop = CancellationToken::new();
+        tokio::spawn(self.clone().serve(stop.clone()));
+        stop.drop_guard()
+    }
+
+    pub(crate) async fn start(&self, id: &str, steps: &[&str]) {
+        let mut tx = self.starter.begin().await.expect("a transaction");
+        let started = self.sagas.start(&mut tx, id, Errand::of(steps)).await;
+        started.expect("started");
+        tx.commit().await.expect("committed");
+    }
+
+    /// Waits for the end, at most for ten days (of the simulated clock).
+    pub(crate) async fn end(&self, id: &str) -> Outcome {
+        let outcome = self.sagas.wait(id, DAY * 10).await.expect("the saga");
+        outcome.expect("an end")
+    }
+
+    /// What the worker did.
+    pub(crate) async fn log(&self) -> Vec<String> {
+        let all = "SELECT entry FROM log ORDER BY position";
+        let rows = self.worker.query(all, params![]).await.expect("the log");
+        rows.iter()
+            .map(|row| row.get(0).expect("an entry"))
+            .collect()
+    }
+}
+
+pub(crate) fn compensated(code: &str, detail: &str) -> Outcome {
+    Outcome::Compensated(Failure::new(code, detail))
+}
