@@ -32,7 +32,8 @@ use crate::error::Error;
 #[derive(Parser)]
 #[command(
     version,
-    about = "Runs the system: all of it (up), a part of it, or a simulation of it"
+    about = "Runs the system: all of it (up), a part of it, or a simulation of it",
+    after_help = "Examples:\n  shop\n  shop simulate --seed 42"
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -3,19 +3,19 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use outrigger::{Platform, Settings, System};
+use outrigger::{Platform, RunningGateway, RunningService, Settings, System, lifecycle::GATEWAY};
 use serde_json::json;
 
 use crate::{Error, Global, Output, note, say, signals};
 
-/// Run one service as a process of its own
+/// Run one service, or the gateway, as a process of its own
 ///
 /// It finds the services that it calls under `[peers]` in the settings. Its events stay on its own embedded
 /// bus until a shared one is configured.
 #[derive(Args)]
 #[command(after_help = "Example:\n  shop serve user-service --listen 127.0.0.1:7001")]
 pub(crate) struct Serve {
-    /// The service
+    /// The service, or `gateway`
     service: String,
 
     /// Where it listens [default: a free port on 127.0.0.1]
@@ -40,25 +40,58 @@ impl Serve {
             .listen
             .unwrap_or(settings.service(&self.service).listen);
         let platform = Platform::alone(settings, &self.service).await?;
-        let service = system
-            .start_service(&self.service, &platform, listen)
-            .await?;
+        let part = Part::start(&system, &self.service, &platform, listen).await?;
         match global.output {
             Output::Human => say(format!(
                 "{} ready at http://{}",
                 self.service,
-                service.address()
+                part.address()
             )),
             Output::Json => say(json!({
                 "service": self.service,
                 "status": "ready",
-                "address": format!("http://{}", service.address()),
+                "address": format!("http://{}", part.address()),
             })),
         }
         signals::stop_requested().await;
         note("stopping: finishing what is in flight");
-        service.stop().await;
+        part.stop().await;
         platform.stop().await;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What one process runs.
+enum Part {
+    Service(RunningService),
+    Gateway(RunningGateway),
+}
+
+impl Part {
+    async fn start(
+        system: &System,
+        name: &str,
+        platform: &Platform,
+        listen: SocketAddr,
+    ) -> Result<Self, Error> {
+        Ok(if name == GATEWAY {
+            Self::Gateway(system.start_gateway(platform, listen).await?)
+        } else {
+            Self::Service(system.start_service(name, platform, listen).await?)
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Service(service) => service.address(),
+            Self::Gateway(gateway) => gateway.address(),
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Service(service) => service.stop().await,
+            Self::Gateway(gateway) => gateway.stop().await,
+        }
     }
 }

@@ -7,15 +7,13 @@
 mod route;
 mod workload;
 
-use outrigger::{Service, System};
+use outrigger::{Service, System, lifecycle::GATEWAY};
 use serde::Serialize;
 
 use crate::Error;
 
 /// The port that every container listens on.
 pub const PORT: i32 = 8080;
-/// The name of the gateway's Deployment and Service.
-pub const GATEWAY: &str = "gateway";
 
 /// What a cluster calls things.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,10 +40,32 @@ pub(crate) fn routes(context: Context, readiness: Readiness) -> Router {
         .with_state((context, readiness))
 }
 
+/// `/health` and `/ready` of the gateway. Its figures are not for everybody who can reach it.
+pub(crate) fn gateway_routes(name: &'static str, readiness: Readiness) -> Router {
+    let status = move |status| {
+        axum::Json(Status {
+            status,
+            service: name.to_owned(),
+            version: String::new(),
+            dependencies: BTreeMap::new(),
+        })
+    };
+    let ready = move || async move {
+        match readiness.is_ready() {
+            true => (StatusCode::OK, status("ready")),
+            false => (StatusCode::SERVICE_UNAVAILABLE, status("not ready")),
+        }
+    };
+    Router::new()
+        .route("/health", get(move || async move { status("up") }))
+        .route("/ready", get(ready))
+}
+
 #[derive(Serialize)]
 struct Status {
     status: &'static str,
     service: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     version: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dependencies: BTreeMap<String, &'static str>,

@@ -37,8 +37,8 @@ const BODY_LIMIT: usize = 1024 * 1024;
 const INBOX_DAYS: i64 = 8;
 /// How often it forgets older ones.
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
-/// The name by which the gateway calls services.
-const GATEWAY: &str = "gateway";
+/// The name of the gateway, also to the services that it calls.
+pub const GATEWAY: &str = "gateway";
 
 /// Starts `service` on `platform`, listening on `listen`.
 pub(crate) async fn start_service(
@@ -262,14 +262,14 @@ pub(crate) async fn start_gateway(
     let address = reachable(&listener).map_err(listening(GATEWAY, listen))?;
     let life = Life::default();
     let drain = platform.settings().lifecycle.drain;
-    life.serving.spawn(server::serve(
-        listener,
-        gateway,
-        life.draining.clone(),
-        drain,
-    ));
+    let readiness = Readiness::default();
+    let app = endpoints::gateway_routes(GATEWAY, readiness.clone()).fallback_service(gateway);
+    life.serving
+        .spawn(server::serve(listener, app, life.draining.clone(), drain));
+    readiness.set(true);
     Ok(RunningGateway {
         address,
+        readiness,
         life,
         drain,
     })
@@ -364,6 +364,7 @@ impl RunningService {
 /// A gateway that runs.
 pub struct RunningGateway {
     address: SocketAddr,
+    readiness: Readiness,
     life: Life,
     drain: Duration,
 }
@@ -376,6 +377,7 @@ impl RunningGateway {
 
     /// Stops it gracefully.
     pub async fn stop(self) {
+        self.readiness.set(false);
         self.life.end(self.drain).await;
     }
 }

@@ -7,7 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use outrigger::Service;
 use serde::Serialize;
 
-use super::{GATEWAY, Options, workload};
+use outrigger::lifecycle::GATEWAY;
+
+use super::{Options, workload};
 
 /// The Gateway of the cluster that routes attach to.
 const PARENT: &str = "outrigger";
