@@ -3,6 +3,8 @@
 //! It is slow; it does not answer, before or after it has done what it was asked; it loses acknowledgements, and so
 //! delivers again what was handled. It never loses an event and never breaks the order of a key: a bus that did
 //! would be wrong, not faulty.
+//!
+//! What it takes and gives is logged, and so is in the trace of a run like the messages of the network.
 
 use std::{
     sync::{
@@ -95,7 +97,17 @@ impl Mood {
 
 impl Bus for FaultyBus {
     fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.mood.faulty(self.bus.publish(batch)))
+        Box::pin(self.mood.faulty(async move {
+            let taken: Vec<_> = batch
+                .iter()
+                .map(|event| (event.kind.clone(), event.id.clone()))
+                .collect();
+            self.bus.publish(batch).await?;
+            for (kind, id) in taken {
+                tracing::debug!(kind, id, "the bus takes an event");
+            }
+            Ok(())
+        }))
     }
 
     fn subscribe<'a>(
@@ -106,7 +118,13 @@ impl Bus for FaultyBus {
         Box::pin(async move {
             let subscription = self.mood.faulty(self.bus.subscribe(group, types)).await?;
             let mood = self.mood.clone();
-            Ok(Box::new(Faulty { subscription, mood }) as Box<dyn Subscription>)
+            let group = group.to_owned();
+            let faulty = Faulty {
+                group,
+                subscription,
+                mood,
+            };
+            Ok(Box::new(faulty) as Box<dyn Subscription>)
         })
     }
 
@@ -127,6 +145,7 @@ impl Bus for FaultyBus {
 }
 
 struct Faulty {
+    group: String,
     subscription: Box<dyn Subscription>,
     mood: Mood,
 }
@@ -137,7 +156,12 @@ impl Subscription for Faulty {
             // Only before: what was taken and then forgotten would be lost until the subscription ends.
             self.mood.delay().await;
             self.mood.silence("it gives nothing (simulated)")?;
-            self.subscription.next(limit).await
+            let given = self.subscription.next(limit).await?;
+            for delivery in &given {
+                let (group, id, attempt) = (&self.group, &delivery.event.id, delivery.attempt);
+                tracing::debug!(group, id, attempt, "the bus gives an event");
+            }
+            Ok(given)
         })
     }
 
@@ -146,7 +170,8 @@ impl Subscription for Faulty {
             if self.mood.strikes(self.mood.faults.lost_acknowledgement) {
                 let again = Duration::from_millis(env::random().random_range(0..500));
                 let lost = "its acknowledgement was lost (simulated)";
-                tracing::info!(id = delivery.event.id, "an acknowledgement is lost");
+                let id = &delivery.event.id;
+                tracing::debug!(group = self.group, id, "an acknowledgement is lost");
                 return self.subscription.retry(delivery, again, lost).await;
             }
             self.mood.faulty(self.subscription.ack(delivery)).await
