@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! One file a verb: [`up`], [`serve`], [`check`], [`audit`], [`deploy`], [`simulate`]. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;

@@ -32,7 +32,11 @@ impl Random {
     ///
     /// For those who do not have the traits of `rand` in scope.
     pub fn below(mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.random_range(0..limit) }
+        if limit == 0 {
+            0
+        } else {
+            self.random_range(0..limit)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What keeps a failing dependency from taking its callers with it, and a caller from taking more than its share.
 //!
 //! Each part is rules without clock or lock, and a cheap handle that callers share. Time and chance come from
-//! [`env`], so all of it runs in a simulation.
+//! `env`, so all of it runs in a simulation.
 //!
 //! | module | subject |
 //! |---|---|

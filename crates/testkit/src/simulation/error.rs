@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// See the [module](self).
+/// Why a simulation could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system has no users: nothing would happen.

@@ -2,7 +2,7 @@
 //!
 //! Hash seeds, the `Date` header, TLS, UUIDs: each asks `clock_gettime` or `getrandom`, and a run that is to be
 //! repeated must answer them. The functions below take the place of the C library's in the whole binary, and pass
-//! every call on to it, except on a thread that [entered](enter) a simulation. So the same binary serves in
+//! every call on to it, except on a thread that entered a simulation. So the same binary serves in
 //! production, and its threads notice nothing.
 //!
 //! This is the one place of the workspace with `unsafe`: a C function cannot be overridden without. What it must
