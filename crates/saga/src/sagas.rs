@@ -8,7 +8,7 @@ use std::{
 };
 
 use data::{Database, Transaction};
-use env::{BoxError, RequestContext};
+use env::{BoxError, RequestContext, Timestamp};
 use events::{CloudEvent, Handlers};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
@@ -26,6 +26,8 @@ use crate::{
 
 /// The most bytes that the id of a saga may have.
 pub const ID_LIMIT: usize = 256;
+/// How many sagas are deleted in one transaction, so that forgetting holds nobody up.
+const FORGET_BATCH: u32 = 200;
 
 /// The sagas of the service whose database it is. Cheap to clone.
 #[derive(Clone)]
@@ -148,7 +150,7 @@ impl Sagas {
         store::status(&self.db, id).await
     }
 
-    /// The first `limit` sagas of a state, by id.
+    /// The first `limit` sagas of a state, those first that nothing has happened to for the longest time.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -182,6 +184,25 @@ impl Sagas {
         let mut tx = self.db.begin().await?;
         self.hear(&mut tx, id, Entry::Resumed).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Deletes the sagas that ended before `before`; how many. What goes on, or is parked, stays.
+    ///
+    /// Keep them as long as somebody may ask for them, or repeat the request that started one.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; what was deleted until then stays so.
+    pub async fn forget(&self, before: Timestamp) -> Result<usize> {
+        let mut forgotten = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let deleted = store::forget(&mut tx, before, FORGET_BATCH).await?;
+            tx.commit().await?;
+            forgotten += deleted;
+            if deleted < FORGET_BATCH as usize {
+                return Ok(forgotten);
+            }
+        }
     }
 }
 

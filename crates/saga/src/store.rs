@@ -21,7 +21,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             started BIGINT NOT NULL,
             updated BIGINT NOT NULL
         );
-        CREATE INDEX outrigger_sagas_state ON outrigger_sagas (state, id);
+        CREATE INDEX outrigger_sagas_state ON outrigger_sagas (state, updated, id);
         CREATE TABLE outrigger_saga_journal (
             saga_id TEXT NOT NULL REFERENCES outrigger_sagas (id),
             position BIGINT NOT NULL,
@@ -159,11 +159,28 @@ pub(crate) async fn status(db: &Database, id: &str) -> Result<Option<Status>> {
     row.as_ref().map(read).transpose()
 }
 
-/// The oldest sagas of a state.
+/// The sagas of a state, those first that nothing has happened to for the longest time.
 pub(crate) async fn list(db: &Database, state: State, limit: u32) -> Result<Vec<Status>> {
-    let sql = format!("{STATUS} WHERE state = $1 ORDER BY id LIMIT $2");
+    let sql = format!("{STATUS} WHERE state = $1 ORDER BY updated, id LIMIT $2");
     let rows = db.query(&sql, params![state.as_str(), limit]).await?;
     rows.iter().map(read).collect()
+}
+
+/// Deletes up to `limit` sagas that ended before `before`, and their journals; how many.
+pub(crate) async fn forget(tx: &mut Transaction, before: Timestamp, limit: u32) -> Result<usize> {
+    let find = "SELECT id FROM outrigger_sagas WHERE state IN ($1, $2) AND updated < $3 LIMIT $4";
+    let (completed, compensated) = (State::Completed.as_str(), State::Compensated.as_str());
+    let ended = tx
+        .query(find, params![completed, compensated, before, limit])
+        .await?;
+    for row in &ended {
+        let id: String = row.get("id")?;
+        let journal = "DELETE FROM outrigger_saga_journal WHERE saga_id = $1";
+        tx.execute(journal, params![id.as_str()]).await?;
+        let saga = "DELETE FROM outrigger_sagas WHERE id = $1";
+        tx.execute(saga, params![id]).await?;
+    }
+    Ok(ended.len())
 }
 
 fn read(row: &Row) -> Result<Status> {

@@ -8,10 +8,11 @@ mod world;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use data::{Database, Migration, Transaction, params};
-use events::{Bus, EmbeddedBus, Handlers, consumer, relay};
+use events::{Bus, CloudEvent, EmbeddedBus, Handlers, consumer, relay};
 use outrigger_saga as saga;
 use saga::{Command, Failure, Input, Outcome, Saga, Sagas, command};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use hesitant::Hesitant;
@@ -19,7 +20,7 @@ pub(crate) use world::simulated;
 
 pub(crate) const STARTER: &str = "order-service";
 pub(crate) const WORKER: &str = "work-service";
-const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Does something, according to its name: what begins with `refuse` is refused, with `fail` fails always.
 #[derive(Debug, Clone, Serialize, Deserialize, Command)]
@@ -31,7 +32,7 @@ pub(crate) struct Do(pub(crate) String);
 #[command("work-service", "undo", crate = saga)]
 pub(crate) struct Undo(pub(crate) String);
 
-/// Things to do, one after the other; `sleep` is a day, `nap` a second.
+/// Things to do, one after the other; `sleep` is an hour, `nap` a second.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Errand(pub(crate) Vec<String>);
 
@@ -48,7 +49,7 @@ impl Input for Errand {
 pub(crate) async fn errand(saga: Saga, errand: Errand) -> Result<(), Failure> {
     for name in errand.0 {
         if name == "sleep" {
-            saga.sleep(DAY).await;
+            saga.sleep(HOUR).await;
         } else if name == "nap" {
             saga.sleep(Duration::from_secs(1)).await;
         } else {
@@ -188,9 +189,9 @@ impl Process {
         tx.commit().await.expect("committed");
     }
 
-    /// Waits for the end, at most for ten days (of the simulated clock).
+    /// Waits for the end, at most for ten hours (of the simulated clock).
     pub(crate) async fn end(&self, id: &str) -> Outcome {
-        let outcome = self.sagas.wait(id, DAY * 10).await.expect("the saga");
+        let outcome = self.sagas.wait(id, HOUR * 10).await.expect("the saga");
         outcome.expect("an end")
     }
 
@@ -206,4 +207,30 @@ impl Process {
 
 pub(crate) fn compensated(code: &str, detail: &str) -> Outcome {
     Outcome::Compensated(Failure::new(code, detail))
+}
+
+/// Every event of these types, as they come.
+pub(crate) fn listen(process: &Process, patterns: &[&str]) -> mpsc::UnboundedReceiver<CloudEvent> {
+    let (heard, events) = mpsc::unbounded_channel();
+    let handlers = patterns.iter().fold(Handlers::new(), |handlers, pattern| {
+        handlers.on_raw(pattern, Listener(heard.clone()))
+    });
+    let (db, bus) = (process.worker.clone(), process.bus.clone());
+    let options = consumer::Options::default();
+    tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        consumer::run(db, bus, "listener", handlers, options, stop).await
+    });
+    events
+}
+
+struct Listener(mpsc::UnboundedSender<CloudEvent>);
+
+impl<'a> events::Handler<'a, CloudEvent> for Listener {
+    type Future = std::future::Ready<Result<(), env::BoxError>>;
+
+    fn handle(&self, _: &'a mut Transaction, event: CloudEvent) -> Self::Future {
+        self.0.send(event).expect("the test listens");
+        std::future::ready(Ok(()))
+    }
 }
