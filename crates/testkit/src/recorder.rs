@@ -47,6 +47,22 @@ impl Recorder {
         counts
     }
 
+    /// The events that say what another one had said because of the same message, in every attribute but their id,
+    /// time and trace: that message took effect more than once (G3).
+    pub fn repeated(&self) -> Vec<CloudEvent> {
+        let mut said = BTreeSet::new();
+        let caused = |event: &&CloudEvent| event.causationid.is_some();
+        let again = |event: &&CloudEvent| !said.insert(what_is_said(event));
+        let taken = self.taken();
+        taken
+            .events
+            .iter()
+            .filter(caused)
+            .filter(again)
+            .cloned()
+            .collect()
+    }
+
     async fn publish_and_record(&self, batch: Vec<CloudEvent>) -> Result<()> {
         self.bus.publish(batch.clone()).await?;
         let mut taken = self.taken();
@@ -61,6 +77,15 @@ impl Recorder {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn what_is_said(event: &CloudEvent) -> String {
+    let (kind, source, key) = (&event.kind, &event.source, &event.partitionkey);
+    let (cause, data, extensions) = (&event.causationid, &event.data, &event.extensions);
+    format!(
+        "{:?}",
+        (kind, source, key, cause, data.to_string(), extensions)
+    )
 }
 
 impl Bus for Recorder {

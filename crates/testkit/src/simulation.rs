@@ -7,7 +7,7 @@
 //! Every run has a crash and restart of the service that depends on the most others, a partition, delays, and a bus
 //! that loses acknowledgements and does not always answer; most have more ([`Schedule`]). Meanwhile the users do what
 //! [`System::workload`] says. The invariants that must hold at every instant are checked all along, the others at
-//! rest.
+//! rest, as is what the platform promises by itself: no message is given up, and none takes effect twice (G3).
 //!
 //! A crash is the death of a process: what was in memory is gone, what was written stays. A loss of power, which
 //! also loses what was written and not synced, is not simulated; nor are PostgreSQL, NATS or any other server.

@@ -84,6 +84,7 @@ async fn watch(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
             }
         } else if now - *quiet_since.get_or_insert(now) >= QUIET {
             check(run, &view, true).await;
+            check_effects(run);
             run.at_rest.set(true);
             return Ok(());
         }
@@ -111,4 +112,15 @@ async fn check_dead_letters(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
         run.violated("no message is given up", found);
     }
     Ok(())
+}
+
+/// Whatever the system's own invariants can see: no handler may have run to its end twice for one message.
+fn check_effects(run: &Run) {
+    run.checks.set(run.checks.get() + 1);
+    for event in run.recorder().map(Recorder::repeated).unwrap_or_default() {
+        let cause = event.causationid.as_deref().unwrap_or_default();
+        let (source, kind, id) = (&event.source, &event.kind, &event.id);
+        let found = format!("{source} published {kind} {id} again, because of {cause}");
+        run.violated("a message takes effect once (G3)", found);
+    }
 }

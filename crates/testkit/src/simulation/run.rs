@@ -80,12 +80,14 @@ impl Run {
         }
     }
 
+    /// What was published.
+    pub(super) fn recorder(&self) -> Option<&Recorder> {
+        self.bus.get().map(|(recorder, _)| recorder)
+    }
+
     /// How many events of each type were published.
     pub(super) fn events(&self) -> BTreeMap<String, u64> {
-        self.bus
-            .get()
-            .map(|(recorder, _)| recorder.counts())
-            .unwrap_or_default()
+        self.recorder().map(Recorder::counts).unwrap_or_default()
     }
 
     /// Waits for the platform.
