@@ -35,7 +35,9 @@ use crate::{
 const BODY_LIMIT: usize = 1024 * 1024;
 /// How long a service remembers which messages it has handled: longer than the bus can deliver one again.
 const INBOX_DAYS: i64 = 8;
-/// How often it forgets older ones.
+/// How long it can tell of a saga that has ended.
+const SAGA_DAYS: i64 = 30;
+/// How often it forgets what is older.
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The name of the gateway, also to the services that it calls.
 pub const GATEWAY: &str = "gateway";
@@ -154,21 +156,24 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
             stop.clone(),
         ));
     }
-    life.handling.spawn(forget_messages(db.clone(), stop));
+    life.handling.spawn(forget(context.clone(), stop));
     life.relaying
         .spawn(relay::run(db, bus, life.flushing.clone()));
 }
 
-/// Keeps the inbox from growing for ever.
-async fn forget_messages(db: Database, stop: CancellationToken) {
+/// Keeps what has been dealt with from piling up for ever.
+async fn forget(context: Context, stop: CancellationToken) {
+    let days = |days| env::now() - SignedDuration::from_hours(24 * days);
     while stop
         .run_until_cancelled(env::sleep(FORGET_EVERY))
         .await
         .is_some()
     {
-        let before = env::now() - SignedDuration::from_hours(24 * INBOX_DAYS);
-        if let Err(error) = db.prune_inbox(before).await {
-            tracing::warn!(error = %chain(&error), "cannot forget messages that were handled long ago");
+        if let Err(error) = context.db().prune_inbox(days(INBOX_DAYS)).await {
+            tracing::warn!(error = %chain(&error), "cannot forget messages that were handled");
+        }
+        if let Err(error) = context.sagas().forget(days(SAGA_DAYS)).await {
+            tracing::warn!(error = %chain(&error), "cannot forget sagas that have ended");
         }
     }
 }
