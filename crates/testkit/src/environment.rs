@@ -17,6 +17,9 @@
 //! # Ok(()) }
 //! ```
 
+mod builder;
+mod error;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -40,6 +43,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::Recorder;
 
+pub use builder::Builder;
+pub use error::Error;
+
 /// A free port of this machine.
 const FREE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long [`TestEnvironment::eventually`] waits.
@@ -47,110 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Why a test cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The folder of the databases cannot be made.
-    #[error("cannot make a temporary folder; is the disk full?")]
-    Folder(#[source] std::io::Error),
-    /// The bus did not start.
-    #[error("cannot start a bus for the test")]
-    Bus(#[from] events::Error),
-    /// A stub did not start.
-    #[error("cannot start the stub of {service}")]
-    Stub {
-        /// The service that it plays.
-        service: String,
-        /// What went wrong.
-        #[source]
-        source: env::BoxError,
-    },
-    /// A service or the gateway did not start.
-    #[error(transparent)]
-    System(#[from] outrigger::Error),
-    /// A service is asked for that does not run.
-    #[error("{service} does not run; start it, or leave it out of what is not started")]
-    NotRunning {
-        /// The service.
-        service: String,
-    },
-    /// The databases cannot be looked into.
-    #[error("cannot look into the databases")]
-    Inspect(#[from] data::Error),
-    /// A database that was opened cannot be read.
-    #[error("cannot look into the databases: {reason}")]
-    Look {
-        /// What the database says.
-        reason: String,
-    },
-    /// What was waited for did not happen.
-    #[error("waited {limit:?} in vain: {what}")]
-    InVain {
-        /// What was waited for.
-        what: String,
-        /// For how long.
-        limit: Duration,
-    },
-}
-
-/// Says what of a system is started.
-pub struct Builder {
-    system: System,
-    only: Option<Vec<String>>,
-    stubs: Vec<(String, Router)>,
-}
-
-impl Builder {
-    /// Starts these services and no others.
-    #[must_use]
-    pub fn only<const N: usize>(mut self, services: [&str; N]) -> Self {
-        self.only = Some(services.map(str::to_owned).to_vec());
-        self
-    }
-
-    /// Lets `routes` answer in place of `service`, which is not started. It is not asked for a token.
-    #[must_use]
-    pub fn stub(mut self, service: &str, routes: Router) -> Self {
-        self.stubs.push((service.to_owned(), routes));
-        self
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    /// [`Error::Folder`], [`Error::Bus`], [`Error::Stub`] and [`Error::System`].
-    pub async fn start(self) -> Result<TestEnvironment, Error> {
-        let folder = TempDir::with_prefix("outrigger-test-").map_err(Error::Folder)?;
-        let mut environment = TestEnvironment::empty(self.system, folder).await?;
-        let services = environment
-            .system
-            .services()
-            .iter()
-            .map(|service| service.name().to_owned());
-        let services: Vec<_> = match self.only {
-            Some(only) => only,
-            None => services
-                .filter(|name| !self.stubs.iter().any(|(stub, _)| stub == name))
-                .collect(),
-        };
-        for (service, routes) in self.stubs {
-            environment
-                .start_stub(&service, routes)
-                .await
-                .map_err(|source| {
-                    let service = service.clone();
-                    Error::Stub { service, source }
-                })?;
-        }
-        for service in services {
-            environment.start_service(&service).await?;
-        }
-        environment.start_gateway().await?;
-        Ok(environment)
-    }
-}
-
-/// See the [module](self). What still runs when it is dropped is told to stop, without waiting for it.
+/// See the [module](self). A test that drops it without [stopping](Self::stop) leaves what runs to the end of its
+/// own runtime.
 pub struct TestEnvironment {
     system: System,
     platform: Platform,
@@ -160,7 +64,6 @@ pub struct TestEnvironment {
     client: GatewayClient,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _stop_when_dropped: tokio_util::sync::DropGuard,
     // Last: the databases lie here.
     _folder: TempDir,
 }
@@ -176,11 +79,7 @@ impl TestEnvironment {
 
     /// Says what of `system` is started.
     pub fn of(system: System) -> Builder {
-        Builder {
-            system,
-            only: None,
-            stubs: Vec::new(),
-        }
+        Builder::new(system)
     }
 
     async fn empty(system: System, folder: TempDir) -> Result<Self, Error> {
@@ -205,7 +104,6 @@ impl TestEnvironment {
             services: BTreeMap::new(),
             gateway: None,
             client: GatewayClient::new(FREE),
-            _stop_when_dropped: stop.clone().drop_guard(),
             stop,
             tasks,
             _folder: folder,

@@ -23,9 +23,9 @@ pub struct Schedule {
 }
 
 /// When every fault has ended, counted from when the users began.
-pub const CALM: Duration = Duration::from_secs(8);
+pub const CALM: Duration = Duration::from_secs(6);
 /// Faults begin while the users are busy.
-const BEGIN_MS: std::ops::Range<u64> = 50..5_000;
+const BEGIN_MS: std::ops::Range<u64> = 50..3_000;
 const LENGTH_MS: std::ops::Range<u64> = 20..3_000;
 
 /// Something that goes wrong for a while; times are counted from when the users began.

@@ -1,0 +1,72 @@
+//! What of a system is started for a test.
+
+use axum::Router;
+use outrigger::System;
+use tempfile::TempDir;
+
+use super::{Error, TestEnvironment};
+
+/// Says what of a system is started.
+pub struct Builder {
+    system: System,
+    only: Option<Vec<String>>,
+    stubs: Vec<(String, Router)>,
+}
+
+impl Builder {
+    pub(super) fn new(system: System) -> Self {
+        Self {
+            system,
+            only: None,
+            stubs: Vec::new(),
+        }
+    }
+
+    /// Starts these services and no others.
+    #[must_use]
+    pub fn only<const N: usize>(mut self, services: [&str; N]) -> Self {
+        self.only = Some(services.map(str::to_owned).to_vec());
+        self
+    }
+
+    /// Lets `routes` answer in place of `service`, which is not started. It is not asked for a token.
+    #[must_use]
+    pub fn stub(mut self, service: &str, routes: Router) -> Self {
+        self.stubs.push((service.to_owned(), routes));
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::Bus`], [`Error::Stub`] and [`Error::System`].
+    pub async fn start(self) -> Result<TestEnvironment, Error> {
+        let folder = TempDir::with_prefix("outrigger-test-").map_err(Error::Folder)?;
+        let mut environment = TestEnvironment::empty(self.system, folder).await?;
+        let services = environment
+            .system
+            .services()
+            .iter()
+            .map(|service| service.name().to_owned());
+        let services: Vec<_> = match self.only {
+            Some(only) => only,
+            None => services
+                .filter(|name| !self.stubs.iter().any(|(stub, _)| stub == name))
+                .collect(),
+        };
+        for (service, routes) in self.stubs {
+            environment
+                .start_stub(&service, routes)
+                .await
+                .map_err(|source| {
+                    let service = service.clone();
+                    Error::Stub { service, source }
+                })?;
+        }
+        for service in services {
+            environment.start_service(&service).await?;
+        }
+        environment.start_gateway().await?;
+        Ok(environment)
+    }
+}
