@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// See the [module](self).
+/// What keeps a test from starting, or from going on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder of the databases cannot be made.
