@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{Display, Write as _},
+    fmt::Display,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,8 +13,9 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use identity::Issuer;
 use serde::{Serialize, de::DeserializeOwned};
+use telemetry::http::Route;
 
-use crate::{Error, HttpClient, Registry, Result, Upstream, http_client};
+use crate::{Error, HttpClient, Registry, Result, Settings, Upstream, http_client, path::fill};
 
 /// The most that an answer may hold, in bytes: 4 MiB.
 pub const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
@@ -27,16 +28,27 @@ struct Shared {
     registry: Arc<dyn Registry>,
     http: HttpClient,
     issuer: Option<Arc<Issuer>>,
+    settings: Settings,
     upstreams: Mutex<BTreeMap<String, Upstream>>,
 }
 
 impl Clients {
     /// Clients that find services in `registry`, and show the tokens of `issuer`.
     pub fn new(registry: Arc<dyn Registry>, issuer: Option<Issuer>) -> Self {
+        Self::with_settings(registry, issuer, Settings::default())
+    }
+
+    /// Clients that make calls as `settings` say.
+    pub fn with_settings(
+        registry: Arc<dyn Registry>,
+        issuer: Option<Issuer>,
+        settings: Settings,
+    ) -> Self {
         Self(Arc::new(Shared {
             registry,
             http: http_client(),
             issuer: issuer.map(Arc::new),
+            settings,
             upstreams: Mutex::default(),
         }))
     }
@@ -54,6 +66,7 @@ impl Clients {
                 self.0.registry.watch(service),
                 self.0.http.clone(),
                 self.0.issuer.clone(),
+                self.0.settings.clone(),
             )
         };
         upstreams
@@ -126,6 +139,32 @@ impl Client {
         self.send(Method::PUT, path, arguments, body).await
     }
 
+    /// Patches with `body`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn patch<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        arguments: &[&(dyn Display + Sync)],
+        body: &B,
+    ) -> Result<T> {
+        self.send(Method::PATCH, path, arguments, body).await
+    }
+
+    /// Deletes what is at `path`; an answer without a body is read as `()` or `None`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        arguments: &[&(dyn Display + Sync)],
+    ) -> Result<T> {
+        self.call(Method::DELETE, path, arguments, Bytes::new())
+            .await
+    }
+
     async fn send<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -139,6 +178,7 @@ impl Client {
 }
 
 impl Client {
+    /// Makes the call within the caller's deadline, which holds for the body of the answer too.
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -146,10 +186,26 @@ impl Client {
         arguments: &[&(dyn Display + Sync)],
         body: Bytes,
     ) -> Result<T> {
-        let uri = fill(path, arguments);
+        let (context, deadline) = self.upstream.context();
+        let remaining = deadline.saturating_duration_since(env::instant());
+        let call = context.scope(Box::pin(self.exchange(method, path, arguments, body)));
+        env::timeout(remaining, call)
+            .await
+            .unwrap_or_else(|_| Err(self.upstream.late()))
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        arguments: &[&(dyn Display + Sync)],
+        body: Bytes,
+    ) -> Result<T> {
+        let uri = fill(path, arguments).map_err(|mismatch| self.invalid(path, &mismatch))?;
         let mut request = Request::builder()
             .method(method.clone())
             .uri(&uri)
+            .extension(Route(path.into()))
             .header(header::ACCEPT, "application/json");
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -208,35 +264,4 @@ fn is_problem<B>(answer: &Response<B>) -> bool {
             .as_bytes()
             .starts_with(problem::CONTENT_TYPE.as_bytes())
     })
-}
-
-/// Fills the `{…}` of `template`, percent-encoded, so that no argument can lead elsewhere.
-fn fill(template: &str, arguments: &[&(dyn Display + Sync)]) -> String {
-    let mut path = String::with_capacity(template.len() + 16 * arguments.len());
-    let mut arguments = arguments.iter();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        path.push_str(before);
-        if let Some(argument) = arguments.next() {
-            encode(&argument.to_string(), &mut path);
-        }
-        rest = after.split_once('}').map_or("", |(_, after)| after);
-    }
-    path.push_str(rest);
-    path
-}
-
-/// RFC 3986, section 2.3: all but unreserved characters are encoded.
-fn encode(text: &str, path: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric()
-            || b"-_~".contains(&byte)
-            || (byte == b'.' && !text.trim_matches('.').is_empty())
-        {
-            path.push(char::from(byte));
-        } else {
-            // Writing into a string cannot fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-    }
 }

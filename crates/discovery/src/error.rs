@@ -49,6 +49,15 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// The body of the request broke off while it was sent: whoever streams it is gone, or gave up.
+    #[error("the body of the request to {service} broke off")]
+    RequestBody {
+        /// The service.
+        service: String,
+        /// What the client says.
+        #[source]
+        source: BoxError,
+    },
     /// The service answered with a problem document.
     #[error("{service} answered {problem}")]
     Problem {
@@ -82,6 +91,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The registry does not answer. What it said before stays in use.
+    #[error("the registry does not answer")]
+    Registry {
+        /// What is wrong with it.
+        #[source]
+        source: BoxError,
+    },
     /// No token for the service could be minted.
     #[error("no token for {service}")]
     Token {
@@ -111,12 +127,17 @@ impl From<Error> for Problem {
             .retry_after(seconds)
         };
         match error {
-            Error::NoInstances { .. } => unavailable(1),
-            Error::CircuitOpen { retry_after, .. } => unavailable(retry_after.as_secs().max(1)),
+            Error::NoInstances { .. } | Error::Registry { .. } => unavailable(1),
+            Error::CircuitOpen { retry_after, .. } => unavailable(whole_seconds(retry_after)),
             Error::DeadlineExceeded { .. } => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "deadline-exceeded",
                 "A part of the system did not answer in time.",
+            ),
+            Error::RequestBody { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "body-broken-off",
+                "The body of the request broke off.",
             ),
             Error::Problem { problem, .. } if problem.status == 503 => {
                 unavailable(problem.retry_after.unwrap_or(1))
@@ -132,4 +153,9 @@ impl From<Error> for Problem {
             Error::InvalidRequest { .. } | Error::Token { .. } => Self::internal(),
         }
     }
+}
+
+/// Rounded up: who comes back earlier is refused again.
+fn whole_seconds(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }

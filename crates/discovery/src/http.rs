@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How many idle connections to one address are kept.
 const IDLE_CONNECTIONS: usize = 128;
 
+/// How long it may take to connect. An instance that does not answer to that leaves time for another.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// Makes requests to addresses. Cheap to clone; connections are kept and shared.
 pub type HttpClient = Client<Connector, Body>;
 
@@ -58,7 +61,8 @@ impl tower::Service<Uri> for Connector {
                 .authority()
                 .and_then(|authority| authority.as_str().parse().ok())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an address"))?;
-            Ok(Link(TokioIo::new(env::net::connect(address).await?)))
+            let stream = env::timeout(CONNECT, env::net::connect(address)).await??;
+            Ok(Link(TokioIo::new(stream)))
         })
     }
 }

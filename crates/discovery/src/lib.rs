@@ -10,7 +10,7 @@
 //! | [`registrar`] | keeping an instance there for as long as it runs |
 //! | [`balance`] | which instance takes a request |
 //! | [`upstream`] | all instances of a service, as one to send requests to; start here |
-//! | [`client`] | JSON calls |
+//! | [`client`], [`path`] | JSON calls, and their paths |
 //! | [`mod@http`] | pooled connections over the sockets of the seam |
 //!
 //! ```no_run
@@ -30,6 +30,7 @@ pub mod client;
 mod error;
 pub mod http;
 pub mod instance;
+pub mod path;
 pub mod registrar;
 pub mod registry;
 pub mod upstream;
@@ -39,4 +40,4 @@ pub use error::{Error, Result};
 pub use http::{Connector, HttpClient, http_client};
 pub use instance::Instance;
 pub use registry::{InProcess, Registry, StaticList, Ttl};
-pub use upstream::Upstream;
+pub use upstream::{Settings, Upstream};

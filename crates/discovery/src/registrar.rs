@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use env::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Instance, Registry, Result};
+
+/// How long the registry may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An instance that is in rotation. It must be [kept](Self::keep) there.
 pub struct Registration {
@@ -40,18 +44,29 @@ impl Registration {
                 () = leave.cancelled() => break,
                 () = env::sleep(self.heartbeat) => {}
             }
-            let known = self.registry.heartbeat(&self.instance.id).await;
-            let outcome = match known {
-                Ok(true) => Ok(()),
-                Ok(false) => self.registry.register(self.instance.clone()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(%error, service = self.instance.service, "the registry does not answer");
+            let outcome = env::timeout(PATIENCE, self.live()).await;
+            self.report(outcome, "no heartbeat; the next one tries again");
+        }
+        let outcome = env::timeout(PATIENCE, self.registry.deregister(&self.instance.id)).await;
+        self.report(outcome, "could not leave the registry");
+    }
+
+    fn report(&self, outcome: Result<Result<()>, Elapsed>, failed: &str) {
+        let service = &self.instance.service;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, service, "{failed}");
             }
+            Err(_) => tracing::warn!(service, "{failed}: the registry does not answer"),
         }
-        if let Err(error) = self.registry.deregister(&self.instance.id).await {
-            tracing::warn!(%error, service = self.instance.service, "could not leave the registry");
+    }
+
+    async fn live(&self) -> Result<()> {
+        if self.registry.heartbeat(&self.instance.id).await? {
+            return Ok(());
         }
+        self.registry.register(self.instance.clone()).await
     }
 }

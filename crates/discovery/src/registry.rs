@@ -24,8 +24,10 @@ pub trait Registry: Send + Sync + 'static {
     fn heartbeat<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
     /// Takes the instance out of rotation, at once.
     fn deregister<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
-    /// The instances of `service`, and every change of them.
+    /// The instances of `service`, and every change of them. Where the registry is away, they stay as they were.
     fn watch(&self, service: &str) -> watch::Receiver<Instances>;
+    /// The services that have an instance, by name.
+    fn services(&self) -> BoxFuture<'_, Result<Vec<String>>>;
 }
 
 /// How long an instance may be silent.
@@ -44,6 +46,12 @@ impl Ttl {
             limit,
             sweep: limit / 3,
         }
+    }
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self::of(Duration::from_secs(90))
     }
 }
 
@@ -157,6 +165,15 @@ impl Registry for InProcess {
             .told
             .subscribe()
     }
+
+    fn services(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        let services = self.lock();
+        let known = services
+            .iter()
+            .filter(|(_, service)| !service.members.is_empty());
+        let names = known.map(|(name, _)| name.clone()).collect();
+        Box::pin(async { Ok(names) })
+    }
 }
 
 /// Instances that are known beforehand and do not change.
@@ -199,5 +216,8 @@ impl Registry for StaticList {
             || watch::Sender::new(Arc::from([])).subscribe(),
             watch::Sender::subscribe,
         )
+    }
+    fn services(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(async { Ok(self.0.keys().cloned().collect()) })
     }
 }

@@ -1,36 +1,60 @@
 //! All instances of one service, as one to send requests to.
 //!
 //! An instance is picked, its breaker asked, and the request sent with the caller's identity, deadline, correlation
-//! id and trace. Bodies stream both ways. A connection that could not be made goes to another instance: nothing
-//! had been sent.
+//! id and trace. Bodies stream both ways. What is guaranteed of second attempts: one goes to another instance only,
+//! within the same deadline, and only if no part of the body was asked for. A connection that could not be made is
+//! always worth one, for nothing had been sent; a connection that broke is worth a single one, and only for a method
+//! that may be repeated (RFC 9110, section 9.2.2).
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+mod body;
+mod call;
+mod members;
+
+use std::{mem, sync::Arc, time::Duration};
 
 use axum_core::body::Body;
-use bytes::Bytes;
 use env::{Instant, RequestContext};
-use http::{Request, Response, Uri, header, uri};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{Method, Request, Response, Uri, header, uri};
 use identity::Issuer;
-use indexmap::IndexMap;
-use resilience::{
-    Breaker,
-    breaker::{self, Permit},
-};
+use resilience::breaker;
+use telemetry::http::{Route, record_error, record_status};
 use tokio::sync::watch;
+use tracing::{Instrument, Span, field};
 
-use crate::{Error, HttpClient, Instance, Result, balance::Picker, registry::Instances};
+use self::{
+    body::{InFlight, Unsent},
+    call::{Call, Ended},
+    members::{Member, Members},
+};
+use crate::{
+    Error, HttpClient, Result,
+    balance::{Picker, Strategy},
+    registry::Instances,
+};
 
 /// How long a caller waits that set no deadline.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How calls are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Which instance takes a call. Default: the one with the fewest requests in flight.
+    pub strategy: Strategy,
+    /// When an instance is left alone.
+    pub breaker: breaker::Settings,
+    /// How long a call may take whose caller set no deadline. Default 5 s.
+    pub deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            breaker: breaker::Settings::default(),
+            deadline: DEFAULT_DEADLINE,
+        }
+    }
+}
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
@@ -38,19 +62,11 @@ pub struct Upstream(Arc<Shared>);
 
 struct Shared {
     service: Arc<str>,
-    instances: watch::Receiver<Instances>,
+    members: Members,
     picker: Picker,
-    breakers: breaker::Settings,
-    members: Mutex<IndexMap<String, Arc<Member>>>,
+    deadline: Duration,
     http: HttpClient,
     issuer: Option<Arc<Issuer>>,
-}
-
-/// An instance, with what is known of the calls to it.
-struct Member {
-    instance: Arc<Instance>,
-    breaker: Breaker,
-    in_flight: AtomicUsize,
 }
 
 impl Upstream {
@@ -59,13 +75,13 @@ impl Upstream {
         instances: watch::Receiver<Instances>,
         http: HttpClient,
         issuer: Option<Arc<Issuer>>,
+        settings: Settings,
     ) -> Self {
         Self(Arc::new(Shared {
             service: service.into(),
-            instances,
-            picker: Picker::default(),
-            breakers: breaker::Settings::default(),
-            members: Mutex::default(),
+            members: Members::new(instances, settings.breaker),
+            picker: Picker::new(settings.strategy),
+            deadline: settings.deadline,
             http,
             issuer,
         }))
@@ -78,23 +94,72 @@ impl Upstream {
 
     /// Whether an instance is known.
     pub fn is_known(&self) -> bool {
-        !self.0.instances.borrow().is_empty()
+        !self.0.members.now().is_empty()
     }
 
-    /// Sends `request`, whose URI holds the path only, to one of the instances.
+    /// Sends `request`, whose URI holds the path only, to one of the instances. A
+    /// [`Route`](telemetry::http::Route) among its extensions names its span.
+    ///
+    /// The call is over with the head of the answer; whoever reads the body says how long that may take.
     ///
     /// # Errors
-    /// [`Error::NoInstances`], [`Error::CircuitOpen`], [`Error::DeadlineExceeded`], [`Error::Transport`].
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>> {
-        let mut context = RequestContext::current();
-        if context.deadline.is_none() {
-            context = context.within(DEFAULT_DEADLINE);
+    /// [`Error::NoInstances`], [`Error::CircuitOpen`], [`Error::DeadlineExceeded`], [`Error::Connect`],
+    /// [`Error::Transport`], [`Error::RequestBody`], [`Error::InvalidRequest`], [`Error::Token`].
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>> {
+        let (context, deadline) = self.context();
+        let span = self.span(&request);
+        // Boxed, for what hyper keeps of a request is large, and callers wrap it again and again.
+        let call = Box::pin(self.send_within(context, deadline, request));
+        let answer = call.instrument(span.clone()).await;
+        match &answer {
+            Ok(answer) => record_status(&span, answer.status()),
+            Err(Error::DeadlineExceeded { .. }) => record_error(&span, "timeout"),
+            Err(_) => record_error(&span, "error"),
         }
-        let remaining = context.remaining().unwrap_or(DEFAULT_DEADLINE);
+        answer
+    }
+
+    /// The caller's context, and when the call must have ended.
+    pub(crate) fn context(&self) -> (RequestContext, Instant) {
+        let mut context = RequestContext::current();
+        let deadline = context
+            .deadline
+            .unwrap_or_else(|| env::instant() + self.0.deadline);
+        context.deadline = Some(deadline);
+        (context, deadline)
+    }
+
+    pub(crate) fn late(&self) -> Error {
+        Error::DeadlineExceeded {
+            service: self.name(),
+        }
+    }
+
+    fn span(&self, request: &Request<Body>) -> Span {
+        let route = request.extensions().get().map(|Route(route)| &**route);
+        let method = request.method().as_str();
+        tracing::info_span!(
+            "call",
+            otel.kind = "client",
+            otel.name = format!("{method} {}", route.unwrap_or(&self.0.service)),
+            http.request.method = method,
+            server.address = &*self.0.service,
+            server.instance = field::Empty,
+            url.path = request.uri().path(),
+            url.template = route,
+        )
+    }
+
+    async fn send_within(
+        &self,
+        context: RequestContext,
+        deadline: Instant,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>> {
+        let remaining = deadline.saturating_duration_since(env::instant());
         if remaining.is_zero() {
             return Err(self.late());
         }
-        let deadline = env::instant() + remaining;
         context.write_headers(request.headers_mut());
         telemetry::propagation::inject(request.headers_mut());
         if let Some(issuer) = &self.0.issuer {
@@ -106,10 +171,9 @@ impl Upstream {
                 })?;
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
-        match env::timeout(remaining, self.send_to_any(request, deadline)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.late()),
-        }
+        env::timeout(remaining, self.send_to_any(request, deadline))
+            .await
+            .unwrap_or_else(|_| Err(self.late()))
     }
 
     async fn send_to_any(
@@ -117,51 +181,42 @@ impl Upstream {
         request: Request<Body>,
         deadline: Instant,
     ) -> Result<Response<Body>> {
-        let members = self.members();
-        if members.is_empty() {
-            return Err(Error::NoInstances {
-                service: self.name(),
-            });
-        }
+        let members = self.0.members.now();
         let (head, body) = request.into_parts();
         let body = Unsent::new(body);
-        let mut tried = vec![false; members.len()];
-        let mut failure = None;
+        let (mut tried, mut failure, mut repeated) = (Vec::new(), None, false);
         loop {
             let pick = self.0.picker.pick(
                 members.len(),
-                |index| !tried[index] && members[index].breaker.is_available(),
-                |index| members[index].in_flight.load(Ordering::Relaxed),
+                |index| !tried.contains(&index) && members[index].breaker.is_available(),
+                |index| members[index].in_flight(),
             );
             let Some(index) = pick else {
-                return Err(failure.unwrap_or_else(|| Error::CircuitOpen {
-                    service: self.name(),
-                    retry_after: Duration::from_secs(1),
-                }));
+                return Err(failure.unwrap_or_else(|| self.unavailable(&members)));
             };
-            tried[index] = true;
-            let request = Request::from_parts(head.clone(), body.clone().into_body());
-            match self.send_to(&members[index], request, deadline).await {
-                Err(error) if error.is_connect() && body.is_untouched() => failure = Some(error),
+            let attempt = Request::from_parts(head.clone(), body.clone().into_body());
+            match self
+                .send_to(&members[index], attempt, &body, deadline)
+                .await
+            {
+                // Somebody else took the last place; nothing was sent.
+                Err(Error::CircuitOpen { .. }) => {}
+                Err(error) if worth_another(&error, &head.method, &body, &mut repeated) => {
+                    failure = Some(error);
+                }
                 ended => return ended,
             }
+            tried.push(index);
         }
     }
 
     async fn send_to(
         &self,
-        member: &Arc<Member>,
+        member: &Member,
         mut request: Request<Body>,
+        body: &Unsent,
         deadline: Instant,
     ) -> Result<Response<Body>> {
-        let permit = member.breaker.enter().map_err(|open| Error::CircuitOpen {
-            service: self.name(),
-            retry_after: open.retry_after,
-        })?;
-        let call = Call {
-            permit: Some(permit),
-            deadline,
-        };
         *request.uri_mut() = absolute(member.instance.address, request.uri()).map_err(|error| {
             Error::InvalidRequest {
                 service: self.name(),
@@ -169,19 +224,30 @@ impl Upstream {
                 reason: error.to_string(),
             }
         })?;
-        let flight = Flight::new(member);
+        let permit = member.breaker.enter().map_err(|open| Error::CircuitOpen {
+            service: self.name(),
+            retry_after: open.retry_after,
+        })?;
+        Span::current().record("server.instance", &*member.instance.id);
+        let call = Call::new(permit, deadline);
+        let flight = member.begin();
         match self.0.http.request(request).await {
             Ok(answer) => {
-                call.ended(!answer.status().is_server_error());
-                Ok(answer.map(|body| {
-                    Body::new(InFlight {
-                        body,
-                        _flight: flight,
-                    })
-                }))
+                call.ended(match answer.status().is_server_error() {
+                    true => Ended::Badly,
+                    false => Ended::Well,
+                });
+                Ok(answer.map(|body| Body::new(InFlight::new(body, flight))))
+            }
+            Err(source) if body.is_broken() => {
+                call.ended(Ended::Otherwise);
+                Err(Error::RequestBody {
+                    service: self.name(),
+                    source: source.into(),
+                })
             }
             Err(source) => {
-                call.ended(false);
+                call.ended(Ended::Badly);
                 let (service, refused) = (self.name(), source.is_connect());
                 let source = source.into();
                 Err(if refused {
@@ -193,36 +259,31 @@ impl Upstream {
         }
     }
 
-    /// The known instances; what was learned of those that stay is kept.
-    fn members(&self) -> Vec<Arc<Member>> {
-        let instances = self.0.instances.borrow().clone();
-        let mut members = self
-            .0
-            .members
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        members.retain(|id, _| instances.iter().any(|instance| instance.id == *id));
-        for instance in instances.iter() {
-            members.entry(instance.id.clone()).or_insert_with(|| {
-                Arc::new(Member {
-                    instance: instance.clone(),
-                    breaker: Breaker::new(self.0.breakers.clone()),
-                    in_flight: AtomicUsize::new(0),
-                })
-            });
+    /// Why there is no instance to send anything to.
+    fn unavailable(&self, members: &[Arc<Member>]) -> Error {
+        let service = self.name();
+        match members.iter().map(|member| member.breaker.wait()).min() {
+            None => Error::NoInstances { service },
+            Some(retry_after) => Error::CircuitOpen {
+                service,
+                retry_after,
+            },
         }
-        members.values().cloned().collect()
     }
 
     fn name(&self) -> String {
         self.0.service.to_string()
     }
+}
 
-    fn late(&self) -> Error {
-        Error::DeadlineExceeded {
-            service: self.name(),
+/// Whether another instance may be tried after `error`: see the [module](self).
+fn worth_another(error: &Error, method: &Method, body: &Unsent, repeated: &mut bool) -> bool {
+    body.is_untouched()
+        && match error {
+            Error::Connect { .. } => true,
+            Error::Transport { .. } => method.is_idempotent() && !mem::replace(repeated, true),
+            _ => false,
         }
-    }
 }
 
 fn absolute(address: std::net::SocketAddr, uri: &Uri) -> Result<Uri, http::Error> {
@@ -232,122 +293,4 @@ fn absolute(address: std::net::SocketAddr, uri: &Uri) -> Result<Uri, http::Error
         .authority(address.to_string())
         .path_and_query(path)
         .build()
-}
-
-/// A call whose end the breaker hears of. One that is given up after its deadline has failed; one that is given up
-/// before it says nothing of the instance.
-struct Call {
-    permit: Option<Permit>,
-    deadline: Instant,
-}
-
-impl Call {
-    fn ended(mut self, well: bool) {
-        match self.permit.take() {
-            Some(permit) if well => permit.succeeded(),
-            Some(permit) => permit.failed(),
-            None => {}
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take()
-            && env::instant() >= self.deadline
-        {
-            permit.failed();
-        }
-    }
-}
-
-/// Counts a request as under way until it is dropped.
-struct Flight(Arc<Member>);
-
-impl Flight {
-    fn new(member: &Arc<Member>) -> Self {
-        member.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(member))
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The body of an answer: the request is under way until it ends.
-struct InFlight<B> {
-    body: B,
-    _flight: Flight,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for InFlight<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The body of a request, which stays ours until a connection asks for its first frame. As long as none has, the
-/// request can be made again elsewhere.
-#[derive(Clone)]
-struct Unsent(Arc<Mutex<(Body, bool)>>);
-
-impl Unsent {
-    fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new((body, false))))
-    }
-
-    fn into_body(self) -> Body {
-        if self.lock().0.is_end_stream() {
-            Body::empty()
-        } else {
-            Body::new(self)
-        }
-    }
-
-    fn is_untouched(&self) -> bool {
-        !self.lock().1
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Body, bool)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HttpBody for Unsent {
-    type Data = Bytes;
-    type Error = axum_core::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let mut slot = self.lock();
-        slot.1 = true;
-        Pin::new(&mut slot.0).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.lock().0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.lock().0.size_hint()
-    }
 }

@@ -1,8 +1,18 @@
 //! Who is in rotation, and who leaves it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use outrigger_discovery::{InProcess, Instance, Registry, Ttl, registrar};
+use futures::future::BoxFuture;
+use outrigger_discovery::{
+    Clients, Error, InProcess, Instance, Registry, Ttl, registrar, registry::Instances,
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const TTL: Ttl = Ttl {
@@ -88,4 +98,118 @@ async fn a_watcher_sees_its_service_only_and_every_change_of_it() {
     registry.register(instance(2)).await.expect("registered");
     watched.changed().await.expect("the registry lives");
     assert_eq!(watched.borrow().len(), 2);
+}
+
+/// A registry that can be away.
+struct Remote {
+    registry: InProcess,
+    away: AtomicBool,
+    /// Gone once the connection to it is lost.
+    told: Mutex<Option<watch::Sender<Instances>>>,
+}
+
+impl Remote {
+    fn new() -> Self {
+        Self {
+            registry: InProcess::new(TTL),
+            away: AtomicBool::new(false),
+            told: Mutex::new(Some(watch::Sender::new(Arc::from([])))),
+        }
+    }
+
+    fn reach(&self) -> Result<(), Error> {
+        if self.away.load(Ordering::Relaxed) {
+            let source = "no route to it".into();
+            return Err(Error::Registry { source });
+        }
+        Ok(())
+    }
+}
+
+impl Registry for Remote {
+    fn register(&self, instance: Instance) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.reach()?;
+            self.registry.register(instance).await
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            self.reach()?;
+            self.registry.heartbeat(id).await
+        })
+    }
+
+    fn deregister<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        // Never answers.
+        Box::pin(std::future::pending())
+    }
+
+    fn watch(&self, _: &str) -> watch::Receiver<Instances> {
+        let told = self.told.lock().expect("no test panics with it");
+        told.as_ref().expect("still there").subscribe()
+    }
+
+    fn services(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        self.registry.services()
+    }
+}
+
+#[tokio::test]
+async fn where_the_registry_is_away_what_it_said_last_stays() {
+    let remote = Arc::new(Remote::new());
+    let upstream = Clients::new(remote.clone(), None).upstream("user-service");
+    assert!(!upstream.is_known());
+
+    let told = remote.told.lock().unwrap().take().expect("still there");
+    told.send_replace(Arc::from([Arc::new(instance(1))]));
+    drop(told);
+
+    assert!(upstream.is_known(), "its last word, though it is gone");
+    assert!(upstream.is_known());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_was_away_hears_of_the_instance_again() {
+    let remote = Arc::new(Remote::new());
+    let (registry, stop) = (remote.registry.clone(), CancellationToken::new());
+    let (sweeping, stopped) = (registry.clone(), stop.clone());
+    tokio::spawn(async move { sweeping.sweep(stopped).await });
+    let heartbeat = Duration::from_secs(30);
+    let registration = registrar::register(remote.clone(), instance(1), heartbeat)
+        .await
+        .expect("registered");
+    let leave = CancellationToken::new();
+    let kept = tokio::spawn(registration.keep(leave.clone()));
+    let mut watched = registry.watch("user-service");
+    let count = |watched: &mut watch::Receiver<Instances>| watched.borrow_and_update().len();
+    assert_eq!(count(&mut watched), 1);
+
+    remote.away.store(true, Ordering::Relaxed);
+    watched.changed().await.expect("the registry lives");
+    assert_eq!(count(&mut watched), 0, "silent for too long");
+    remote.away.store(false, Ordering::Relaxed);
+    watched.changed().await.expect("the registry lives");
+    assert_eq!(count(&mut watched), 1);
+
+    let begun = env::instant();
+    leave.cancel();
+    kept.await.expect("ended");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "a registry that does not answer holds nobody up"
+    );
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn services_are_those_that_have_an_instance() {
+    let registry = InProcess::new(TTL);
+    let _watched = registry.watch("order-service");
+    let user = instance(1);
+    registry.register(user.clone()).await.expect("registered");
+    assert_eq!(registry.services().await.expect("known"), ["user-service"]);
+    registry.deregister(&user.id).await.expect("gone");
+    assert!(registry.services().await.expect("known").is_empty());
 }

@@ -2,6 +2,13 @@
 //!
 //! Memory is bounded whatever keys come: each key has its place among [`SLOTS`], chosen by a hash that nobody outside
 //! can foretell. Keys that meet in one place share its allowance; with a thousand busy keys that is one in a hundred.
+//!
+//! [`RateLimiter`] is what callers share, and [`RateLimitLayer`] puts it before a service of tower.
+
+mod error;
+mod future;
+mod layer;
+mod service;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -18,6 +25,13 @@ use governor::{
     middleware::StateInformationMiddleware,
     nanos::Nanos,
     state::keyed::HashMapStateStore,
+};
+
+pub use self::{
+    error::{Error, Refused},
+    future::ResponseFuture,
+    layer::RateLimitLayer,
+    service::RateLimitService,
 };
 
 /// What a key may do.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use outrigger_resilience::breaker::{Breaker, Machine, Settings, State};
-use proptest::prelude::*;
+use outrigger_resilience::breaker::{Breaker, Rate, Settings, State};
 
 fn settings() -> Settings {
     Settings {
         failures: 3,
+        rate: None,
         recovery: Duration::from_secs(5),
         probes: 1,
         successes: 3,
@@ -94,53 +94,62 @@ async fn changes_of_state_are_told() {
     assert_eq!(*changes.borrow_and_update(), State::Open);
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Enter,
-    Succeed,
-    Fail,
-    GiveUp,
-    Wait(u64),
+#[tokio::test(start_paused = true)]
+async fn calls_of_an_earlier_phase_say_nothing_of_this_one() {
+    let breaker = Breaker::new(settings());
+    let late = || breaker.enter().expect("closed");
+    let (succeeds, fails, given_up) = (late(), late(), late());
+    (0..3).for_each(|_| fail(&breaker));
+    tokio::time::advance(RECOVERED).await;
+    let probe = breaker.enter().expect("the probe");
+
+    succeeds.succeeded();
+    drop(given_up);
+    assert!(breaker.enter().is_err(), "the only probe is under way");
+    fails.failed();
+    assert_eq!(breaker.state(), State::HalfOpen);
+
+    probe.succeeded();
+    (0..2).for_each(|_| succeed(&breaker));
+    assert_eq!(breaker.state(), State::Closed);
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => Just(Step::Enter),
-        3 => Just(Step::Succeed),
-        3 => Just(Step::Fail),
-        1 => Just(Step::GiveUp),
-        2 => (0..8_000_u64).prop_map(Step::Wait),
-    ]
-}
-
-proptest! {
-    /// Whatever happens: half open, no more than the permitted probes are under way; and what `would_enter` says
-    /// is what `enter` does.
-    #[test]
-    fn the_rules_hold_in_any_order_of_events(steps in prop::collection::vec(step(), 1..200)) {
-        let mut machine = Machine::new(settings());
-        let mut now = env::instant();
-        let mut under_way = 0_u32;
-        for step in steps {
-            match step {
-                Step::Enter => {
-                    let foretold = machine.would_enter(now);
-                    let was_closed = machine.state() == State::Closed;
-                    let entered = machine.enter(now).is_ok();
-                    prop_assert_eq!(entered, foretold);
-                    if entered {
-                        if !was_closed && machine.state() == State::HalfOpen {
-                            prop_assert!(machine.would_enter(now) == (settings().probes > 1));
-                        }
-                        under_way += 1;
-                    }
-                }
-                Step::Wait(millis) => now += Duration::from_millis(millis),
-                _ if under_way == 0 => {}
-                Step::Succeed => { machine.succeeded(); under_way -= 1; }
-                Step::Fail => { machine.failed(now, 0.5); under_way -= 1; }
-                Step::GiveUp => { machine.abandoned(); under_way -= 1; }
-            }
-        }
+#[tokio::test(start_paused = true)]
+async fn a_large_share_of_failures_opens_it_though_never_so_many_in_a_row() {
+    let rate = Rate {
+        failures: 0.5,
+        window: Duration::from_secs(10),
+        calls: 20,
+    };
+    let breaker = Breaker::new(Settings {
+        rate: Some(rate),
+        ..settings()
+    });
+    let mut calls = 0;
+    while breaker.state() == State::Closed {
+        succeed(&breaker);
+        fail(&breaker);
+        calls += 2;
+        assert!(calls <= rate.calls, "open by then");
     }
+    assert_eq!(calls, rate.calls, "no sooner");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_failures_is_forgotten_with_its_window() {
+    let rate = Rate {
+        failures: 0.5,
+        window: Duration::from_secs(10),
+        calls: 20,
+    };
+    let breaker = Breaker::new(Settings {
+        rate: Some(rate),
+        ..settings()
+    });
+    for _ in 0..100 {
+        succeed(&breaker);
+        fail(&breaker);
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(breaker.state(), State::Closed, "ten calls in any window");
 }

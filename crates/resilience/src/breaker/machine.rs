@@ -1,14 +1,22 @@
 //! The rules of a circuit breaker, as plain functions of the time that they are given.
+//!
+//! Whatever the order of events: half open, no more than the permitted probes are under way, and only they decide;
+//! how a call ended that was let through in an earlier phase says nothing of this one. Open, nothing passes before
+//! the recovery time is over.
 
 use std::time::Duration;
 
 use env::Instant;
 
-/// When a breaker opens and closes.
+use super::window::Window;
+
+/// When a breaker opens and closes. A count of 0 is taken as 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// So many failures in a row open it. Default 5.
     pub failures: u32,
+    /// So large a share of failures opens it too. Default: see [`Rate`].
+    pub rate: Option<Rate>,
     /// How long it stays open. Up to a fifth is added by chance, so that callers do not come back all at once.
     /// Default 5 s.
     pub recovery: Duration,
@@ -18,13 +26,35 @@ pub struct Settings {
     pub successes: u32,
 }
 
+/// A share of failures over the latest time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// The share, from 0 to 1. Default 0.5.
+    pub failures: f64,
+    /// Of the calls that ended in this time. Default 10 s.
+    pub window: Duration,
+    /// If they are at least so many. Default 20.
+    pub calls: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             failures: 5,
+            rate: Some(Rate::default()),
             recovery: Duration::from_secs(5),
             probes: 1,
             successes: 3,
+        }
+    }
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            failures: 0.5,
+            window: Duration::from_secs(10),
+            calls: 20,
         }
     }
 }
@@ -40,11 +70,18 @@ pub enum State {
     HalfOpen,
 }
 
+/// The phase in which a call was let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Machine {
     settings: Settings,
     phase: Phase,
+    /// Counts the phases, so that what was let through in an earlier one is told apart.
+    ticket: Ticket,
+    window: Option<Window>,
 }
 
 #[derive(Debug)]
@@ -58,12 +95,14 @@ impl Machine {
     /// A closed machine.
     pub fn new(settings: Settings) -> Self {
         Self {
+            window: settings.rate.map(|rate| Window::new(rate.window)),
             settings,
             phase: Phase::Closed { failures: 0 },
+            ticket: Ticket(0),
         }
     }
 
-    /// The state that it is in.
+    /// The state that it is in. One that is open stays so until a call enters after the recovery.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed { .. } => State::Closed,
@@ -72,12 +111,21 @@ impl Machine {
         }
     }
 
-    /// Whether a call would be let through at `now`.
-    pub fn would_enter(&self, now: Instant) -> bool {
+    /// What a call holds that is let through in this phase.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// How long a call has to wait at `now`; zero if it would be let through.
+    pub fn wait(&self, now: Instant) -> Duration {
         match &self.phase {
-            Phase::Closed { .. } => true,
-            Phase::Open { until } => now >= *until,
-            Phase::HalfOpen { probing, .. } => *probing < self.settings.probes,
+            Phase::Closed { .. } => Duration::ZERO,
+            Phase::Open { until } => until.saturating_duration_since(now),
+            Phase::HalfOpen { probing, .. } if *probing < self.settings.probes.max(1) => {
+                Duration::ZERO
+            }
+            // When the probes end is not known. Soon, compared to the recovery.
+            Phase::HalfOpen { .. } => (self.settings.recovery / 10).max(Duration::from_millis(1)),
         }
     }
 
@@ -85,67 +133,103 @@ impl Machine {
     ///
     /// # Errors
     /// The time after which to ask again.
-    pub fn enter(&mut self, now: Instant) -> Result<(), Duration> {
-        if let Phase::Open { until } = self.phase {
-            if now < until {
-                return Err(until - now);
-            }
-            self.phase = Phase::HalfOpen {
+    pub fn enter(&mut self, now: Instant) -> Result<Ticket, Duration> {
+        let wait = self.wait(now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        if let Phase::Open { .. } = self.phase {
+            self.change(Phase::HalfOpen {
                 probing: 0,
                 successes: 0,
-            };
+            });
         }
-        match &mut self.phase {
-            Phase::HalfOpen { probing, .. } if *probing >= self.settings.probes => {
-                Err(self.settings.recovery / 10)
-            }
-            Phase::HalfOpen { probing, .. } => {
-                *probing += 1;
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Phase::HalfOpen { probing, .. } = &mut self.phase {
+            *probing += 1;
         }
+        Ok(self.ticket)
     }
 
-    /// A call succeeded.
-    pub fn succeeded(&mut self) {
+    /// The call of `ticket` succeeded.
+    pub fn succeeded(&mut self, ticket: Ticket, now: Instant) {
+        if ticket != self.ticket {
+            return;
+        }
         match &mut self.phase {
-            Phase::Closed { failures } => *failures = 0,
+            Phase::Closed { failures } => {
+                *failures = 0;
+                if let Some(window) = &mut self.window {
+                    window.record(now, false);
+                }
+            }
             Phase::Open { .. } => {}
             Phase::HalfOpen { probing, successes } => {
                 *probing = probing.saturating_sub(1);
                 *successes += 1;
                 if *successes >= self.settings.successes {
-                    self.phase = Phase::Closed { failures: 0 };
+                    self.change(Phase::Closed { failures: 0 });
                 }
             }
         }
     }
 
-    /// A call failed. `jitter`, from 0 to 1, is the chance that spreads the recovery.
-    pub fn failed(&mut self, now: Instant, jitter: f64) {
+    /// The call of `ticket` failed. `jitter`, from 0 to 1, is the chance that spreads the recovery.
+    pub fn failed(&mut self, ticket: Ticket, now: Instant, jitter: f64) {
+        if ticket != self.ticket {
+            return;
+        }
         let opens = match &mut self.phase {
             Phase::Closed { failures } => {
                 *failures += 1;
-                *failures >= self.settings.failures
+                *failures >= self.settings.failures || self.too_many_failed(now)
             }
             Phase::Open { .. } => false,
             Phase::HalfOpen { .. } => true,
         };
         if opens {
-            let until = now
-                + self
-                    .settings
-                    .recovery
-                    .mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0));
-            self.phase = Phase::Open { until };
+            let spread = 1.0 + 0.2 * jitter.clamp(0.0, 1.0);
+            self.change(Phase::Open {
+                until: now + self.settings.recovery.mul_f64(spread),
+            });
         }
     }
 
-    /// A call was given up before it ended.
-    pub fn abandoned(&mut self) {
-        if let Phase::HalfOpen { probing, .. } = &mut self.phase {
+    /// The call of `ticket` was given up before it ended.
+    pub fn abandoned(&mut self, ticket: Ticket) {
+        if ticket == self.ticket
+            && let Phase::HalfOpen { probing, .. } = &mut self.phase
+        {
             *probing = probing.saturating_sub(1);
         }
+    }
+
+    /// Counts a failure; whether there are too many among the latest calls.
+    fn too_many_failed(&mut self, now: Instant) -> bool {
+        let (Some(rate), Some(window)) = (self.settings.rate, &mut self.window) else {
+            return false;
+        };
+        window.record(now, true);
+        let (calls, failures) = window.totals(now);
+        calls >= u64::from(rate.calls) && failures as f64 >= rate.failures * calls as f64
+    }
+
+    fn change(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.ticket.0 += 1;
+        if let Some(window) = &mut self.window {
+            window.clear();
+        }
+    }
+}
+
+impl Ticket {
+    /// The ticket as a number, for who keeps it in an atomic.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The ticket of such a number.
+    pub(super) fn numbered(number: u64) -> Self {
+        Self(number)
     }
 }

@@ -1,0 +1,76 @@
+//! How many of the latest calls failed: a sliding window in constant memory.
+//!
+//! Time is cut into slices of a tenth of the window; the counts of a slice are forgotten as a whole. So what is
+//! counted reaches back between nine tenths of the window and all of it.
+
+use std::time::Duration;
+
+use env::Instant;
+
+const SLICES: usize = 10;
+
+/// Counts calls and failures over the latest time.
+#[derive(Debug)]
+pub struct Window {
+    slice: Duration,
+    /// Where the slices are counted from: the time of the first call.
+    origin: Option<Instant>,
+    counts: [Counts; SLICES],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    /// Which slice these are of; what is of one that has slid out counts for nothing.
+    slice: u128,
+    calls: u32,
+    failures: u32,
+}
+
+impl Window {
+    /// An empty window that reaches back for `length`, of at least ten nanoseconds.
+    pub fn new(length: Duration) -> Self {
+        Self {
+            slice: (length / SLICES as u32).max(Duration::from_nanos(1)),
+            origin: None,
+            counts: [Counts::default(); SLICES],
+        }
+    }
+
+    /// Counts a call that ended at `now`.
+    pub fn record(&mut self, now: Instant, failed: bool) {
+        let slice = self.slice_of(now);
+        let counts = &mut self.counts[(slice % SLICES as u128) as usize];
+        if counts.slice != slice {
+            *counts = Counts {
+                slice,
+                ..Counts::default()
+            };
+        }
+        counts.calls = counts.calls.saturating_add(1);
+        counts.failures = counts.failures.saturating_add(failed.into());
+    }
+
+    /// The calls that the window holds at `now`, and how many of them failed.
+    pub fn totals(&mut self, now: Instant) -> (u64, u64) {
+        let slice = self.slice_of(now);
+        self.counts
+            .iter()
+            .filter(|counts| counts.slice + SLICES as u128 > slice)
+            .fold((0, 0), |(calls, failures), counts| {
+                (
+                    calls + u64::from(counts.calls),
+                    failures + u64::from(counts.failures),
+                )
+            })
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.counts = [Counts::default(); SLICES];
+    }
+
+    fn slice_of(&mut self, now: Instant) -> u128 {
+        let origin = *self.origin.get_or_insert(now);
+        now.saturating_duration_since(origin).as_nanos() / self.slice.as_nanos()
+    }
+}

@@ -1,0 +1,33 @@
+//! The layer that gives calls a deadline.
+
+use std::time::Duration;
+
+use tower::Layer;
+
+use super::DeadlineService;
+
+/// Gives up calls whose time is over.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadlineLayer {
+    limit: Option<Duration>,
+}
+
+impl DeadlineLayer {
+    /// Keeps the deadline of the caller; without one, a call may take any time.
+    pub fn of_caller() -> Self {
+        Self { limit: None }
+    }
+
+    /// Gives each call at most `limit`; an earlier deadline of the caller stays.
+    pub fn within(limit: Duration) -> Self {
+        Self { limit: Some(limit) }
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DeadlineService::new(inner, self.limit)
+    }
+}
