@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "outrigger-telemetry",
         "outrigger-identity",
         "outrigger-data",
+        "outrigger-servers",
     ],
     &["outrigger-events"],
     &[

