@@ -3,14 +3,16 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Changes, Result, Row, Transaction, Value,
+    Changes, Engine, Result, Row, Transaction, Value,
+    engine::Backend,
+    framework,
     sqlite::{self, Sqlite},
 };
 
 /// A database, of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
-    engine: Arc<Sqlite>,
+    backend: Arc<Backend>,
     owner: Arc<str>,
 }
 
@@ -23,10 +25,14 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl),
-    /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open).
+    /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open); of the
+    /// framework's tables, as [`migrate`](Self::migrate).
     pub async fn open(url: &str) -> Result<Self> {
         let path = sqlite::path(url)?;
-        Ok(Self::of(Sqlite::open(&path)?, &path))
+        let db = Self::of(Sqlite::open(&path)?, &path);
+        db.migrate_part(framework::PART, framework::MIGRATIONS)
+            .await?;
+        Ok(db)
     }
 
     /// Opens an existing database to look at: for queries only. Nothing in it is made or changed.
@@ -38,12 +44,17 @@ impl Database {
         Ok(Self::of(Sqlite::inspect(&path)?, &path))
     }
 
-    fn of(engine: Sqlite, path: &std::path::Path) -> Self {
+    fn of(sqlite: Sqlite, path: &std::path::Path) -> Self {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Self {
-            engine: Arc::new(engine),
+            backend: Arc::new(Backend::Sqlite(sqlite)),
             owner: name.into(),
         }
+    }
+
+    /// What keeps it.
+    pub fn engine(&self) -> Engine {
+        self.backend.engine()
     }
 
     /// The same database, known as this service's.
@@ -72,7 +83,7 @@ impl Database {
     /// [`Error::Statement`](crate::Error::Statement) when another process holds the file for five
     /// seconds.
     pub async fn begin(&self) -> Result<Transaction> {
-        let member = self.engine.begin().await?;
+        let member = self.backend.begin().await?;
         Ok(Transaction::new(member, Arc::clone(&self.owner)))
     }
 
@@ -83,7 +94,7 @@ impl Database {
     /// [`Error::Statement`](crate::Error::Statement), of a statement that writes too;
     /// [`Error::Parameters`](crate::Error::Parameters).
     pub async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
-        self.engine.query(sql, params)
+        self.backend.query(sql, params).await
     }
 
     /// The first row of a query, as [`query`](Self::query).
@@ -107,7 +118,7 @@ impl Database {
 
     /// Being woken when a transaction commits that [notified](Transaction::notify) `channel`.
     pub fn changes(&self, channel: &'static str) -> Changes {
-        self.engine.channels().listen(channel)
+        self.backend.changes(channel)
     }
 }
 

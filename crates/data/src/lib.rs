@@ -10,11 +10,11 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let url = format!("sqlite:{}", folder.path().join("inventory.sqlite").display());
 //! let db = Database::open(&url).await?.owned_by("inventory-service");
-//! db.migrate(&[Migration {
-//!     version: 1,
-//!     name: "stock",
-//!     sql: "CREATE TABLE stock (product TEXT PRIMARY KEY, reserved BIGINT NOT NULL)",
-//! }])
+//! db.migrate(&[Migration::new(
+//!     1,
+//!     "stock",
+//!     "CREATE TABLE stock (product TEXT PRIMARY KEY, reserved BIGINT NOT NULL)",
+//! )])
 //! .await?;
 //!
 //! let mut tx = db.begin().await?;
@@ -62,6 +62,8 @@
 //! |---|---|
 //! | [`database`] | opening, reading, beginning |
 //! | [`transaction`] | writing |
+//! | `retry.rs` | running a transaction again after a conflict |
+//! | [`engine`] | which engine it is, and the dispatch |
 //! | [`value`], [`row`] | what goes in and what comes out |
 //! | [`migrations`] | the schema's steps |
 //! | [`outbox`], [`inbox`], [`timers`] | what a service sends, has handled, and will do later |
@@ -70,10 +72,13 @@
 
 pub mod changes;
 pub mod database;
+pub mod engine;
 pub mod error;
+mod framework;
 pub mod inbox;
 pub mod migrations;
 pub mod outbox;
+mod retry;
 pub mod row;
 mod sqlite;
 pub mod timers;
@@ -82,6 +87,7 @@ pub mod value;
 
 pub use changes::Changes;
 pub use database::Database;
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use migrations::Migration;
 pub use row::{FromValue, Row};

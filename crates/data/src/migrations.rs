@@ -2,17 +2,66 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Database, Error, Result, Row, Transaction, params};
+use crate::{Database, Engine, Error, Result, Row, Transaction, params};
 
 /// One step. Numbers rise; they need not be dense.
+///
+/// ```
+/// # use outrigger_data as data;
+/// use data::Migration;
+///
+/// const MIGRATIONS: &[Migration] = &[
+///     Migration::new(1, "stock", "CREATE TABLE stock (product TEXT PRIMARY KEY, photo BYTEA)"),
+///     Migration::new(2, "log", "CREATE TABLE log (line INTEGER PRIMARY KEY AUTOINCREMENT)")
+///         .postgres("CREATE TABLE log (line BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY)"),
+/// ];
+/// ```
+///
+/// One text for all engines is the common case. `TEXT`, `BIGINT`, `BOOLEAN`, `DOUBLE PRECISION` and
+/// `BYTEA` mean the same to each of them (in SQLite, outside `STRICT` tables).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
     /// Its number among the steps of the same part.
     pub version: u32,
     /// A few words for people.
     pub name: &'static str,
-    /// One or more statements. They run in one transaction, so none of them may begin or end one.
-    pub sql: &'static str,
+    sql: &'static str,
+    postgres: Option<&'static str>,
+}
+
+impl Migration {
+    /// A step of one or more statements. They run in one transaction, so none of them may begin or
+    /// end one.
+    pub const fn new(version: u32, name: &'static str, sql: &'static str) -> Self {
+        Self {
+            version,
+            name,
+            sql,
+            postgres: None,
+        }
+    }
+
+    /// The same step with a text of its own for PostgreSQL.
+    #[must_use]
+    pub const fn postgres(self, sql: &'static str) -> Self {
+        Self {
+            postgres: Some(sql),
+            ..self
+        }
+    }
+
+    /// Its text for an engine.
+    pub const fn sql(&self, engine: Engine) -> &'static str {
+        match (engine, self.postgres) {
+            (Engine::Postgres, Some(own)) => own,
+            _ => self.sql,
+        }
+    }
+
+    fn checksum(&self, engine: Engine) -> String {
+        let digest = Sha256::digest(self.sql(engine));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// The part of a schema that belongs to the service itself.
@@ -38,10 +87,9 @@ impl Database {
     /// As [`migrate`](Self::migrate).
     pub async fn migrate_part(&self, part: &str, migrations: &[Migration]) -> Result<()> {
         let applied = applied(self.query(APPLIED, params![part]).await?)?;
-        for migration in pending(part, migrations, &applied)? {
-            let mut tx = self.begin().await?;
-            apply(&mut tx, part, migration).await?;
-            tx.commit().await?;
+        for migration in pending(self.engine(), part, migrations, &applied)? {
+            self.transaction(async |mut tx| apply(&mut tx, part, migration).await)
+                .await?;
         }
         Ok(())
     }
@@ -70,6 +118,7 @@ fn applied(rows: Vec<Row>) -> Result<Vec<Applied>> {
 
 /// Those that are to be applied, once it is certain that the others are the ones that were.
 fn pending<'m>(
+    engine: Engine,
     part: &str,
     migrations: &'m [Migration],
     applied: &[Applied],
@@ -115,7 +164,7 @@ fn pending<'m>(
                 "is applied but no longer in the list: restore it",
             ));
         }
-        if done.checksum != checksum(next) {
+        if done.checksum != next.checksum(engine) {
             return Err(Error::MigrationChanged {
                 part: part.to_owned(),
                 version: done.version,
@@ -128,15 +177,13 @@ fn pending<'m>(
 }
 
 async fn apply(tx: &mut Transaction, part: &str, migration: &Migration) -> Result<()> {
-    let Migration { version, name, sql } = *migration;
+    let Migration { version, name, .. } = *migration;
+    let (sql, checksum) = (migration.sql(tx.engine()), migration.checksum(tx.engine()));
     // Another process may have been here since we looked.
     let mark = "INSERT INTO outrigger_migrations (part, version, name, checksum, applied_at)
                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     let marked = tx
-        .execute(
-            mark,
-            params![part, version, name, checksum(migration), env::now()],
-        )
+        .execute(mark, params![part, version, name, checksum, env::now()])
         .await?;
     if marked == 0 {
         return Ok(());
@@ -149,7 +196,7 @@ async fn apply(tx: &mut Transaction, part: &str, migration: &Migration) -> Resul
         });
     }
     tracing::info!(part, version, name, "applying a migration");
-    tx.batch(sql).map_err(|source| Error::Migration {
+    tx.batch(sql).await.map_err(|source| Error::Migration {
         part: part.to_owned(),
         version,
         name: name.to_owned(),
@@ -166,9 +213,4 @@ fn defers(sql: &str) -> bool {
     words.array_windows().any(|[one, next]| {
         one.eq_ignore_ascii_case("initially") && next.eq_ignore_ascii_case("deferred")
     })
-}
-
-fn checksum(migration: &Migration) -> String {
-    let digest = Sha256::digest(migration.sql);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

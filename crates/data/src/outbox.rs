@@ -1,7 +1,7 @@
 //! What a service sends: written with the change that it tells of, taken from here to the bus by a
 //! relay.
 
-use crate::{Changes, Database, Result, Value, params, sqlite::Member};
+use crate::{Changes, Database, Result, Transaction, Value, params};
 
 /// The channel that a commit with messages wakes.
 pub(crate) const CHANNEL: &str = "outrigger_outbox";
@@ -19,7 +19,7 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-pub(crate) fn write(member: &mut Member, messages: &[Message]) -> Result<()> {
+pub(crate) async fn write(tx: &mut Transaction, messages: &[Message]) -> Result<()> {
     for Message {
         id,
         topic,
@@ -27,10 +27,11 @@ pub(crate) fn write(member: &mut Member, messages: &[Message]) -> Result<()> {
         payload,
     } in messages
     {
-        member.execute(
+        tx.execute(
             "INSERT INTO outrigger_outbox (id, topic, key, payload) VALUES ($1, $2, $3, $4)",
             params![id, topic, key, payload],
-        )?;
+        )
+        .await?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use self::{
     statement::{batch, cause, failed},
     writer::Writer,
 };
-use crate::{Error, Result, Row, Value, changes::Channels};
+use crate::{Error, Result, Row, Value, changes::Channels, framework::LEDGER};
 
 /// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a
 /// database in WAL mode.
@@ -36,43 +36,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared on each connection.
 const STATEMENT_CACHE: usize = 256;
-
-/// The framework's own tables.
-const FRAMEWORK: &str = "
-CREATE TABLE IF NOT EXISTS outrigger_migrations (
-    part TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    checksum TEXT NOT NULL,
-    applied_at INTEGER NOT NULL,
-    PRIMARY KEY (part, version)
-) STRICT, WITHOUT ROWID;
-
--- AUTOINCREMENT: a sequence that was sent and deleted is never given to another message.
-CREATE TABLE IF NOT EXISTS outrigger_outbox (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    key TEXT NOT NULL,
-    payload BLOB NOT NULL
-) STRICT;
-
-CREATE TABLE IF NOT EXISTS outrigger_inbox (
-    consumer TEXT NOT NULL,
-    message_id TEXT NOT NULL,
-    received_at INTEGER NOT NULL,
-    PRIMARY KEY (consumer, message_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS outrigger_inbox_by_time ON outrigger_inbox (received_at);
-
-CREATE TABLE IF NOT EXISTS outrigger_timers (
-    id TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    due INTEGER NOT NULL,
-    payload BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS outrigger_timers_by_due ON outrigger_timers (kind, due);
-";
 
 /// An open SQLite database.
 pub(crate) struct Sqlite {
@@ -174,7 +137,7 @@ fn become_writer(connection: &Connection) -> Result<()> {
         });
     }
     batch(connection, "PRAGMA synchronous = FULL")?;
-    batch(connection, &format!("BEGIN IMMEDIATE; {FRAMEWORK} COMMIT"))?;
+    batch(connection, &format!("BEGIN IMMEDIATE; {LEDGER} COMMIT"))?;
     // From here on `begin` waits for other processes, without blocking the thread.
     connection
         .busy_timeout(Duration::ZERO)

@@ -1,11 +1,15 @@
 //! Writing: everything in it or nothing.
 
-use std::{collections::BTreeSet, fmt, mem, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt, mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
-    Error, Result, Row, Value,
+    Engine, Error, Result, Row, Value,
+    engine::Member,
     outbox::{self, Message},
-    sqlite::Member,
 };
 
 /// A transaction. Dropped, it is rolled back.
@@ -18,22 +22,49 @@ use crate::{
 /// happened is not committed by oversight. To go on after a conflict, write `ON CONFLICT DO
 /// NOTHING` and look at the count.
 pub struct Transaction {
-    member: Member,
+    /// Until it ends.
+    member: Option<Member>,
+    engine: Engine,
     owner: Arc<str>,
     outbox: Vec<Message>,
     notified: BTreeSet<&'static str>,
-    aborted: bool,
+    state: State,
+    /// Where it goes when it is dropped, instead of ending.
+    home: Option<Home>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// A statement failed, or was cancelled before its outcome was known.
+    Aborted {
+        /// Because of another transaction or a fault that passes.
+        retryable: bool,
+    },
 }
 
 impl Transaction {
     pub(crate) fn new(member: Member, owner: Arc<str>) -> Self {
         Self {
-            member,
+            engine: member.engine(),
+            member: Some(member),
             owner,
             outbox: Vec::new(),
             notified: BTreeSet::new(),
-            aborted: false,
+            state: State::Whole,
+            home: None,
         }
+    }
+
+    /// The same transaction, which goes home when it is dropped.
+    pub(crate) fn lent_by(mut self, home: &Home) -> Self {
+        self.home = Some(home.clone());
+        self
+    }
+
+    /// The engine that keeps the database, as [`Database::engine`](crate::Database::engine).
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The service whose database this is, as [`Database::owner`](crate::Database::owner).
@@ -47,7 +78,9 @@ impl Transaction {
     /// [`Error::Statement`], [`Error::Parameters`]; [`Error::TransactionControl`] for `COMMIT`,
     /// `PRAGMA` and the like.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        self.attempt(|member| member.execute(sql, params))
+        self.start()?;
+        let outcome = self.member()?.execute(sql, params).await;
+        self.note(outcome)
     }
 
     /// All rows of a query, or of a statement with `RETURNING`. Bound it with `LIMIT`.
@@ -55,7 +88,9 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
-        self.attempt(|member| member.query(sql, params))
+        self.start()?;
+        let outcome = self.member()?.query(sql, params).await;
+        self.note(outcome)
     }
 
     /// The first row, as [`query`](Self::query).
@@ -67,8 +102,10 @@ impl Transaction {
     }
 
     /// Runs several statements without parameters.
-    pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
-        self.attempt(|member| member.batch(sql))
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<()> {
+        self.start()?;
+        let outcome = self.member()?.batch(sql).await;
+        self.note(outcome)
     }
 
     /// Puts a message into the outbox. It is written when the transaction commits.
@@ -92,13 +129,14 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<()> {
         let messages = mem::take(&mut self.outbox);
         if !messages.is_empty() {
-            self.attempt(|member| outbox::write(member, &messages))?;
+            outbox::write(&mut self, &messages).await?;
             self.notify(outbox::CHANNEL);
         }
-        if self.aborted {
-            return Err(Error::Aborted);
+        self.start()?;
+        match self.member.take() {
+            Some(member) => member.commit(mem::take(&mut self.notified)).await,
+            None => Err(Error::Aborted),
         }
-        self.member.commit(self.notified).await
     }
 
     /// Undoes everything, and returns when what was read is durable. Simply dropping it undoes as
@@ -106,15 +144,70 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotCommitted`]: something that was read here has not come to be.
-    pub async fn rollback(self) -> Result<()> {
-        self.member.rollback().await
+    pub async fn rollback(mut self) -> Result<()> {
+        match self.member.take() {
+            Some(member) => member.rollback().await,
+            None => Ok(()),
+        }
     }
 
-    fn attempt<T>(&mut self, act: impl FnOnce(&mut Member) -> Result<T>) -> Result<T> {
-        if self.aborted {
+    /// Whether a statement failed because of another transaction, or of a fault that passes: then
+    /// the same transaction may succeed when it is run again from its beginning.
+    pub fn is_retryable(&self) -> bool {
+        self.state == State::Aborted { retryable: true }
+    }
+
+    fn member(&mut self) -> Result<&mut Member> {
+        self.member.as_mut().ok_or(Error::Aborted)
+    }
+
+    /// Before a statement: it counts as failed until it is [noted](Self::note).
+    fn start(&mut self) -> Result<()> {
+        if self.state != State::Whole {
             return Err(Error::Aborted);
         }
-        act(&mut self.member).inspect_err(|_| self.aborted = true)
+        self.state = State::Aborted { retryable: false };
+        Ok(())
+    }
+
+    fn note<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        self.state = match &outcome {
+            Ok(_) => State::Whole,
+            Err(error) => State::Aborted {
+                retryable: error.is_retryable(),
+            },
+        };
+        outcome
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let (Some(home), Some(member)) = (self.home.take(), self.member.take()) {
+            home.put(Self {
+                member: Some(member),
+                engine: self.engine,
+                owner: Arc::clone(&self.owner),
+                outbox: mem::take(&mut self.outbox),
+                notified: mem::take(&mut self.notified),
+                state: self.state,
+                home: None,
+            });
+        }
+    }
+}
+
+/// Where a lent transaction is found again, so that who lent it ends it.
+#[derive(Clone, Default)]
+pub(crate) struct Home(Arc<Mutex<Option<Transaction>>>);
+
+impl Home {
+    fn put(&self, tx: Transaction) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tx);
+    }
+
+    pub(crate) fn take(&self) -> Option<Transaction> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

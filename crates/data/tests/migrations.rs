@@ -9,7 +9,7 @@ use outrigger_data as data;
 use data::{Error, Migration, params};
 
 const fn step(version: u32, name: &'static str, sql: &'static str) -> Migration {
-    Migration { version, name, sql }
+    Migration::new(version, name, sql)
 }
 
 #[tokio::test]

@@ -81,15 +81,8 @@ async fn columns_follow_a_change_of_the_schema() {
     assert_eq!(read().await.columns(), ["id", "note"]);
 
     let sql = "ALTER TABLE entry ADD COLUMN extra BIGINT NOT NULL DEFAULT 7";
-    db.migrate_part(
-        "extra",
-        &[data::Migration {
-            version: 1,
-            name: "extra",
-            sql,
-        }],
-    )
-    .await
-    .unwrap();
+    db.migrate_part("extra", &[data::Migration::new(1, "extra", sql)])
+        .await
+        .unwrap();
     assert_eq!(read().await.get::<i64>("extra").unwrap(), 7);
 }

@@ -172,16 +172,9 @@ async fn foreign_keys_are_enforced() {
         folder: _folder,
     } = Fixture::new().await;
     let sql = "CREATE TABLE child (entry BIGINT NOT NULL REFERENCES entry (id))";
-    db.migrate_part(
-        "child",
-        &[data::Migration {
-            version: 1,
-            name: "child",
-            sql,
-        }],
-    )
-    .await
-    .unwrap();
+    db.migrate_part("child", &[data::Migration::new(1, "child", sql)])
+        .await
+        .unwrap();
     let mut tx = db.begin().await.unwrap();
     let error = tx
         .execute("INSERT INTO child VALUES (7)", params![])
@@ -236,4 +229,82 @@ fn transactions_travel_between_threads() {
         all(db)
     }
     let _ = compiles;
+}
+
+mod running_again {
+    use std::{
+        fmt,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    /// An error of a service's own, which hides what the database said.
+    #[derive(Debug)]
+    enum Failure {
+        Refused,
+        Database(#[expect(dead_code, reason = "shown by Debug")] String),
+    }
+
+    impl From<Error> for Failure {
+        fn from(error: Error) -> Self {
+            Self::Database(error.to_string())
+        }
+    }
+
+    impl fmt::Display for Failure {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_closure_wrote_is_committed_and_its_value_returned() {
+        let fixture = Fixture::new().await;
+        let db = fixture.db.clone();
+        // In a task, because handlers run in tasks: the future must be Send.
+        let counted = tokio::spawn(async move {
+            let first = &1;
+            db.transaction(async |mut tx| {
+                insert(&mut tx, *first).await?;
+                insert(&mut tx, 2).await
+            })
+            .await
+        });
+        assert_eq!(counted.await.unwrap().unwrap(), 1);
+        assert_eq!(entries(&fixture.db).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_closure_that_refuses_is_rolled_back_and_runs_once() {
+        let fixture = Fixture::new().await;
+        let runs = AtomicU32::new(0);
+        let outcome: Result<(), Failure> = fixture
+            .db
+            .transaction(async |mut tx| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                insert(&mut tx, 1).await?;
+                Err(Failure::Refused)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Failure::Refused)), "{outcome:?}");
+        assert_eq!(runs.into_inner(), 1);
+        assert!(entries(&fixture.db).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_can_never_succeed_is_not_tried_again() {
+        let fixture = Fixture::new().await;
+        let runs = AtomicU32::new(0);
+        let outcome: Result<u64, Failure> = fixture
+            .db
+            .transaction(async |mut tx| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                insert(&mut tx, 1).await?;
+                Ok(insert(&mut tx, 1).await?)
+            })
+            .await;
+        assert!(matches!(outcome, Err(Failure::Database(_))), "{outcome:?}");
+        assert_eq!(runs.into_inner(), 1);
+    }
 }

@@ -22,11 +22,11 @@ use futures::future::BoxFuture;
 use crate::{Bus, CloudEvent, DeadLetter, Result, Subscription, pattern};
 use group::Group;
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "log, groups and deliveries",
-    sql: include_str!("embedded/schema.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "log, groups and deliveries",
+    include_str!("embedded/schema.sql"),
+)];
 
 /// How much of the log is kept of what every group has handled. What is still to be handled, or is a dead
 /// letter, is always kept.

@@ -42,13 +42,9 @@ impl Service {
         let folder = Folder::new();
         let db = folder.database(GROUP).await;
         let sql = "CREATE TABLE notes (position INTEGER PRIMARY KEY, text TEXT NOT NULL)";
-        let name = "notes";
-        let migration = Migration {
-            version: 1,
-            name,
-            sql,
-        };
-        db.migrate(&[migration]).await.expect("migrated");
+        db.migrate(&[Migration::new(1, "notes", sql)])
+            .await
+            .expect("migrated");
         Self {
             db,
             bus: folder.bus().await,

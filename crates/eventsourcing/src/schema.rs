@@ -4,12 +4,12 @@ use data::{Database, Migration};
 
 use crate::Result;
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "event store",
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "event store",
     // The head is a row and no sequence of the engine: whoever appends holds it until the commit, so positions become
     // visible in their order, and a rollback leaves no gap.
-    sql: "
+    "
         CREATE TABLE outrigger_events (
             position BIGINT PRIMARY KEY,
             stream TEXT NOT NULL,
@@ -32,7 +32,7 @@ const MIGRATIONS: &[Migration] = &[Migration {
             error TEXT,
             updated BIGINT NOT NULL
         );",
-}];
+)];
 
 /// Makes the tables of the event store in `db`, where they are not there yet.
 ///

@@ -81,11 +81,11 @@ async fn bank() -> Bank {
     let bank = Bank::open().await;
     // No primary key: an event that is taken twice shows.
     bank.db
-        .migrate(&[Migration {
-            version: 1,
-            name: "deposits",
-            sql: "CREATE TABLE deposits (position BIGINT NOT NULL, amount BIGINT NOT NULL)",
-        }])
+        .migrate(&[Migration::new(
+            1,
+            "deposits",
+            "CREATE TABLE deposits (position BIGINT NOT NULL, amount BIGINT NOT NULL)",
+        )])
         .await
         .expect("done");
     bank

@@ -5,10 +5,10 @@ use env::Timestamp;
 
 use crate::{Error, Failure, Result, State, Status, journal::Entry, step::Progress};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "sagas",
-    sql: "
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "sagas",
+    "
         CREATE TABLE outrigger_sagas (
             id TEXT PRIMARY KEY,
             saga TEXT NOT NULL,
@@ -28,7 +28,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             entry TEXT NOT NULL,
             PRIMARY KEY (saga_id, position)
         );",
-}];
+)];
 
 /// A saga as a step needs it.
 pub(crate) struct Record {

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 const EVENTS: i64 = 40;
 const KEYS: i64 = 4;
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "handled",
-    sql: "CREATE TABLE handled (position INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER, number INTEGER)",
-}];
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "handled",
+    "CREATE TABLE handled (position INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER, number INTEGER)",
+)];
 
 async fn remember(tx: &mut Transaction, event: CloudEvent) -> Result<(), env::BoxError> {
     let number = event.data["number"].as_i64().ok_or("no number")?;

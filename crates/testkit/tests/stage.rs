@@ -12,11 +12,11 @@ use hyper_util::{
 use outrigger_testkit::simulation::stage::{Ended, Stage};
 
 const PORT: u16 = 80;
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "numbers",
-    sql: "CREATE TABLE numbers (id TEXT PRIMARY KEY, chance TEXT NOT NULL)",
-}];
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "numbers",
+    "CREATE TABLE numbers (id TEXT PRIMARY KEY, chance TEXT NOT NULL)",
+)];
 
 /// Everything that libraries are known to ask the C library, in one answer.
 #[expect(

@@ -8,11 +8,11 @@ use outrigger::{data, env::Timestamp, prelude::*};
 use crate::domain::{Product, State, Stock};
 
 /// The changes that make the tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "inventory",
-    sql: include_str!("../migrations/0001_inventory.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "inventory",
+    include_str!("../migrations/0001_inventory.sql"),
+)];
 
 /// Adds a product; a unique violation when its id is taken.
 pub async fn insert(tx: &mut Transaction, product: &Product, at: Timestamp) -> data::Result<()> {

@@ -6,11 +6,11 @@ use outrigger::{data, env::Timestamp, prelude::*};
 use crate::domain::Notice;
 
 /// The changes that make the table.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "notifications",
-    sql: include_str!("../migrations/0001_notifications.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "notifications",
+    include_str!("../migrations/0001_notifications.sql"),
+)];
 
 /// Writes down a notice; false when it was there already.
 pub async fn insert(tx: &mut Transaction, notice: &Notice, at: Timestamp) -> data::Result<bool> {

@@ -8,11 +8,11 @@ use contracts::{
 use outrigger::{data, prelude::*};
 
 /// The changes that make the tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "orders",
-    sql: include_str!("../migrations/0001_orders.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "orders",
+    include_str!("../migrations/0001_orders.sql"),
+)];
 
 /// The most pending orders that one notice of low stock is passed on to.
 ///

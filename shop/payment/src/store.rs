@@ -6,11 +6,11 @@ use outrigger::{data, env::Timestamp, prelude::*};
 use crate::domain::Payment;
 
 /// The changes that make the tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "payments",
-    sql: include_str!("../migrations/0001_payments.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "payments",
+    include_str!("../migrations/0001_payments.sql"),
+)];
 
 const OF_ORDER: &str = "SELECT id, order_id, user_id, amount, currency, status, refusal_code,
                             refusal_reason, created_at

@@ -4,11 +4,11 @@ use contracts::{Cursor, Page, PageRequest, user::User};
 use outrigger::{data, prelude::*};
 
 /// The changes that make the table.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "users",
-    sql: include_str!("../migrations/0001_users.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "users",
+    include_str!("../migrations/0001_users.sql"),
+)];
 
 /// Adds a user; a unique violation when the id or the address is taken.
 pub async fn insert(tx: &mut Transaction, user: &User) -> data::Result<()> {

@@ -121,11 +121,11 @@ impl Process {
             db.expect("a database").owned_by(name)
         };
         let (starter, worker) = (open(STARTER).await, open(WORKER).await);
-        let log = Migration {
-            version: 1,
-            name: "log",
-            sql: "CREATE TABLE log (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)",
-        };
+        let log = Migration::new(
+            1,
+            "log",
+            "CREATE TABLE log (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)",
+        );
         worker.migrate(&[log]).await.expect("the log");
         let sagas = Sagas::open(starter.clone()).await.expect("sagas");
         Self {

@@ -67,22 +67,30 @@ fn counter(publishing: Publishing) -> Service {
     };
     Service::new("counter-service")
         .boundary(Boundary::of("counting").owns(["counts"]).apis(["/counts"]))
-        .migrations(&[Migration {
-            version: 1,
-            name: "counts",
-            sql: "CREATE TABLE counts (id TEXT PRIMARY KEY)",
-        }])
+        .migrations(
+            const {
+                &[Migration::new(
+                    1,
+                    "counts",
+                    "CREATE TABLE counts (id TEXT PRIMARY KEY)",
+                )]
+            },
+        )
         .routes(Router::new().route("/counts", post(count)))
 }
 
 fn tally() -> Service {
     Service::new("tally-service")
         .boundary(Boundary::of("tallies").owns(["tallied"]).apis(["/tally"]))
-        .migrations(&[Migration {
-            version: 1,
-            name: "tallied",
-            sql: "CREATE TABLE tallied (id TEXT NOT NULL)",
-        }])
+        .migrations(
+            const {
+                &[Migration::new(
+                    1,
+                    "tallied",
+                    "CREATE TABLE tallied (id TEXT NOT NULL)",
+                )]
+            },
+        )
         .routes(Router::new().route("/tally", get(tallied)))
         .on::<CountMade, _>(count_made)
 }

@@ -1,0 +1,106 @@
+//! Which engine keeps a database, and the one place that asks.
+//!
+//! Above this, everything is the same for all engines but where [`Database::engine`] is asked for
+//! on purpose.
+//!
+//! [`Database::engine`]: crate::Database::engine
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{Result, Row, Value, changes::Changes, sqlite};
+
+/// What keeps a database. For a library that must choose its SQL; services need not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    /// A file of this machine, in process.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Sqlite => "SQLite",
+            Engine::Postgres => "PostgreSQL",
+        })
+    }
+}
+
+/// An open database of some engine.
+pub(crate) enum Backend {
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Backend {
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Backend::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Member> {
+        match self {
+            Backend::Sqlite(sqlite) => Ok(Member::Sqlite(sqlite.begin().await?)),
+        }
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        match self {
+            Backend::Sqlite(sqlite) => sqlite.query(sql, params),
+        }
+    }
+
+    pub(crate) fn changes(&self, channel: &'static str) -> Changes {
+        match self {
+            Backend::Sqlite(sqlite) => sqlite.channels().listen(channel),
+        }
+    }
+}
+
+/// An open transaction of some engine. Dropped, it is rolled back.
+pub(crate) enum Member {
+    Sqlite(sqlite::Member),
+}
+
+impl Member {
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Member::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        match self {
+            Member::Sqlite(member) => member.execute(sql, params),
+        }
+    }
+
+    pub(crate) async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        match self {
+            Member::Sqlite(member) => member.query(sql, params),
+        }
+    }
+
+    /// Several statements without parameters.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<()> {
+        match self {
+            Member::Sqlite(member) => member.batch(sql),
+        }
+    }
+
+    /// Keeps what was written, and returns when it is durable.
+    pub(crate) async fn commit(self, notified: BTreeSet<&'static str>) -> Result<()> {
+        match self {
+            Member::Sqlite(member) => member.commit(notified).await,
+        }
+    }
+
+    /// Undoes what was written, and returns when what was read is durable.
+    pub(crate) async fn rollback(self) -> Result<()> {
+        match self {
+            Member::Sqlite(member) => member.rollback().await,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The framework's own tables: steps of a part of their own, applied when a database is opened.
+
+use crate::Migration;
+
+/// The part of the schema that is the framework's.
+pub(crate) const PART: &str = "outrigger";
+
+/// The first table of all: it says which steps are applied. It is no step itself.
+pub(crate) const LEDGER: &str = "CREATE TABLE IF NOT EXISTS outrigger_migrations (
+    part TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at BIGINT NOT NULL,
+    PRIMARY KEY (part, version)
+);";
+
+/// The steps. `IF NOT EXISTS`, for databases that are older than this list.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "outbox, inbox, timers",
+    "
+-- AUTOINCREMENT: a sequence that was sent and deleted is never given to another message.
+CREATE TABLE IF NOT EXISTS outrigger_outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS outrigger_inbox (
+    consumer TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (consumer, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outrigger_inbox_by_time ON outrigger_inbox (received_at);
+
+CREATE TABLE IF NOT EXISTS outrigger_timers (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    due INTEGER NOT NULL,
+    payload BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outrigger_timers_by_due ON outrigger_timers (kind, due);
+",
+)
+.postgres(
+    "
+CREATE TABLE outrigger_outbox (
+    sequence BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    payload BYTEA NOT NULL
+);
+
+CREATE TABLE outrigger_inbox (
+    consumer TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    PRIMARY KEY (consumer, message_id)
+);
+CREATE INDEX outrigger_inbox_by_time ON outrigger_inbox (received_at);
+
+CREATE TABLE outrigger_timers (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    due BIGINT NOT NULL,
+    payload BYTEA NOT NULL
+);
+CREATE INDEX outrigger_timers_by_due ON outrigger_timers (kind, due);
+",
+)];
