@@ -7,14 +7,21 @@
 //! println!("{}", nats.url());
 //! nats.kill().await;
 //! nats.restart().await?;
+//!
+//! let postgres = servers::Postgres::start().await?;
+//! let url = postgres.database("orders").await?; // postgres://postgres@127.0.0.1:…/orders
 //! # Ok(()) }
 //! ```
 //!
 //! A crate of its own, because the tests of several crates need it and nothing that is shipped does.
 
+mod guard;
 pub mod nats;
+pub mod postgres;
+mod programs;
 
 pub use nats::Nats;
+pub use postgres::Postgres;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +44,20 @@ pub enum Error {
         program: &'static str,
         /// Its log.
         said: String,
+    },
+    /// A program that helps the server failed.
+    #[error("{program} failed: {said}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// What it printed.
+        said: String,
+    },
+    /// The server refuses to run as root, and the user to run it as does not exist.
+    #[error("there is no user `{user}` to run the server as")]
+    NoUser {
+        /// The user's name.
+        user: &'static str,
     },
     /// A folder or a port of its own could not be had.
     #[error("cannot prepare a private server")]
