@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{Error, Event, Result};
+use crate::{Error, Event, Result, schema};
 
 /// The most bytes that the JSON of an event may have: 1 MiB.
 pub const SIZE_LIMIT: usize = 1024 * 1024;
@@ -22,7 +22,6 @@ pub const NAME_LIMIT: usize = 512;
 
 const SPECIFICATION: &str = "1.0";
 const JSON: &str = "application/json";
-const SCHEMA: &str = "urn:outrigger:event:";
 
 /// An event as it travels and as it is stored.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -82,7 +81,7 @@ impl CloudEvent {
     /// [`Error::Encode`].
     pub fn of<E: Event>(event: &E) -> Result<Self> {
         let mut envelope = Self::new(E::TYPE, event.key(), Value::Null);
-        envelope.dataschema = Some(format!("{SCHEMA}{}:{}", E::TYPE, E::VERSION));
+        envelope.dataschema = Some(schema::uri::<E>());
         envelope.data = serde_json::to_value(event).map_err(|source| Error::Encode {
             kind: envelope.kind.clone(),
             id: envelope.id.clone(),
@@ -132,7 +131,7 @@ impl CloudEvent {
 
     /// The version of the schema, where the event names one of ours.
     pub fn version(&self) -> Option<u32> {
-        let schema = self.dataschema.as_deref()?.strip_prefix(SCHEMA)?;
+        let schema = self.dataschema.as_deref()?.strip_prefix(schema::EVENT)?;
         schema.rsplit_once(':')?.1.parse().ok()
     }
 

@@ -62,9 +62,9 @@ where
 /// ```
 /// # use outrigger_events as events;
 /// use data::Transaction;
-/// use events::{CloudEvent, Event, Handlers};
+/// use events::{CloudEvent, Event, Handlers, JsonSchema, schemars};
 ///
-/// #[derive(serde::Serialize, serde::Deserialize, Event)]
+/// #[derive(serde::Serialize, serde::Deserialize, JsonSchema, Event)]
 /// #[event("user.updated", version = 1, key = user_id, crate = events)]
 /// struct UserUpdated { user_id: String, name: String }
 ///

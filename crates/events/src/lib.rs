@@ -11,10 +11,10 @@
 //! # use outrigger_events as events;
 //! use std::sync::Arc;
 //! use data::{Database, Transaction};
-//! use events::{EmbeddedBus, Event, Handlers, Publish, consumer, relay};
+//! use events::{EmbeddedBus, Event, Handlers, JsonSchema, Publish, consumer, relay, schemars};
 //! use tokio_util::sync::CancellationToken;
 //!
-//! #[derive(serde::Serialize, serde::Deserialize, Event)]
+//! #[derive(serde::Serialize, serde::Deserialize, JsonSchema, Event)]
 //! #[event("order.created", version = 1, key = order_id, crate = events)]
 //! struct OrderCreated { order_id: String }
 //!
@@ -43,6 +43,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`event`], [`envelope`] | what an event is, and how it travels |
+//! | [`schema`] | what an event promises its readers, and whether a change keeps it (G12) |
 //! | [`publish`], [`relay`] | from a transaction through the outbox to the bus |
 //! | [`bus`], [`embedded`] | the seam, and the log in SQLite that is behind it in process |
 //! | [`handlers`], [`consumer`] | from the bus through the inbox into a transaction |
@@ -59,6 +60,7 @@ pub mod handlers;
 mod pattern;
 pub mod publish;
 pub mod relay;
+pub mod schema;
 
 pub use backoff::Backoff;
 pub use bus::{Bus, DeadLetter, Delivery, Subscription};
@@ -70,3 +72,5 @@ pub use handlers::{Handler, Handlers, PreparedHandler};
 /// Implements [`Event`](trait@Event) for a struct.
 pub use macros::Event;
 pub use publish::Publish;
+/// What derives a JSON Schema; the derive finds `schemars` where it is in scope.
+pub use schemars::{self, JsonSchema};

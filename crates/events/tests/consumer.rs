@@ -10,8 +10,9 @@ use std::{
 use data::{Database, Migration, Transaction, params};
 use env::BoxError;
 use events::{
-    Bus, CloudEvent, EmbeddedBus, Event, Handlers, Publish,
+    Bus, CloudEvent, EmbeddedBus, Event, Handlers, JsonSchema, Publish,
     consumer::{self, Options, Outcome},
+    schemars,
 };
 use outrigger_events as events;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use support::{Folder, Unreliable, event, eventually};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.created", version = 1, key = key, crate = events)]
 struct OrderCreated {
     key: String,

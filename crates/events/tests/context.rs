@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use data::Transaction;
 use env::{BoxError, RequestContext};
-use events::{Bus, CloudEvent, Event, Handlers, Publish, consumer};
+use events::{Bus, CloudEvent, Event, Handlers, JsonSchema, Publish, consumer, schemars};
 use outrigger_events as events;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,7 +15,7 @@ use support::{Folder, event, eventually, soon};
 use telemetry::logging;
 use tokio_util::sync::CancellationToken;
 
-#[derive(Serialize, Deserialize, Event)]
+#[derive(Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.created", version = 1, key = key, crate = events)]
 struct OrderCreated {
     key: String,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use events::{CloudEvent, Error, Event};
+use events::{CloudEvent, Error, Event, JsonSchema, schemars};
 use outrigger_events as events;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-#[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.created", version = 2, key = order_id, crate = events)]
 struct OrderCreated {
     order_id: String,

@@ -5,11 +5,11 @@
 //! What is wrong with an attribute is an error at the very token.
 //!
 //! ```ignore
-//! #[derive(Serialize, Deserialize, Event)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Event)]
 //! #[event("order.created", version = 1, key = order_id)]
 //! struct OrderCreated { order_id: String, total: Money }
 //!
-//! #[derive(Serialize, Deserialize, Command)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Command)]
 //! #[command("inventory-service", "reserve-items", reply = Reserved)]
 //! struct ReserveItems { order_id: String, lines: Vec<Line> }
 //! ```

@@ -75,7 +75,7 @@ pub mod prelude {
     };
     pub use data::{Database, Migration, Row, Transaction, Value, params};
     pub use env::{BoxError, Problem, RequestContext, Timestamp};
-    pub use events::{CloudEvent, Event, Publish};
+    pub use events::{CloudEvent, Event, JsonSchema, Publish, schemars};
     pub use eventsourcing::{Aggregate, Append, Expected};
     pub use saga::{Command, Failure, Input, Outcome, Saga, command};
 

@@ -13,7 +13,7 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 
 use data::Transaction;
 use env::BoxError;
-use events::{CloudEvent, Handlers};
+use events::{CloudEvent, Handlers, JsonSchema};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -26,9 +26,10 @@ use crate::{
 ///
 /// ```
 /// # use outrigger_saga as saga;
+/// use events::{JsonSchema, schemars};
 /// use saga::{Command, command};
 ///
-/// #[derive(serde::Serialize, serde::Deserialize, Command)]
+/// #[derive(serde::Serialize, serde::Deserialize, JsonSchema, Command)]
 /// #[command("inventory-service", "reserve-items", reply = Vec<String>, crate = saga)]
 /// struct ReserveItems { order_id: String }
 ///
@@ -36,13 +37,15 @@ use crate::{
 /// ```
 ///
 /// Where `outrigger` is a dependency, `crate = ..` is not needed.
-pub trait Command: Serialize + DeserializeOwned + Send + Sync + 'static {
+///
+/// A command and its reply have JSON Schemas, for the two services are not replaced at the same moment.
+pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The service that does it.
     const SERVICE: &'static str;
     /// What it does, in kebab case.
     const ACTION: &'static str;
     /// What it answers when it has done it.
-    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 }
 
 /// The type of the event that carries the command.

@@ -11,19 +11,19 @@
 //! ```
 //! # use outrigger_saga as saga;
 //! # use data::{Database, Transaction};
-//! use events::Handlers;
+//! use events::{Handlers, JsonSchema, schemars};
 //! use saga::{Command, Failure, Input, Saga, Sagas, command};
 //! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(Serialize, Deserialize, Command)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Command)]
 //! #[command("inventory-service", "reserve-items", crate = saga)]
 //! struct ReserveItems { order_id: String }
 //!
-//! #[derive(Serialize, Deserialize, Command)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Command)]
 //! #[command("inventory-service", "release-items", crate = saga)]
 //! struct ReleaseItems { order_id: String }
 //!
-//! #[derive(Serialize, Deserialize, Command)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Command)]
 //! #[command("payment-service", "charge-payment", reply = String, crate = saga)]
 //! struct ChargePayment { order_id: String }
 //!

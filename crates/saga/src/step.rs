@@ -2,10 +2,11 @@
 //!
 //! ```
 //! # use outrigger_saga as saga;
+//! use events::{JsonSchema, schemars};
 //! use saga::{Command, Definition, Failure, Input, Saga, journal::Entry, run::Fresh, step::{self, Progress}};
 //! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(Serialize, Deserialize, Command)]
+//! #[derive(Serialize, Deserialize, JsonSchema, Command)]
 //! #[command("lamp-service", "switch-on", crate = saga)]
 //! struct SwitchOn;
 //!

@@ -4,6 +4,7 @@ mod stage;
 
 use std::{future, time::Duration};
 
+use events::{JsonSchema, schemars};
 use outrigger_saga as saga;
 use saga::{
     Command, Definition, Entry, Failure, Input, Saga, UNDO_ATTEMPTS, run::STEP_LIMIT,
@@ -20,7 +21,7 @@ impl Input for Begin {
     const SAGA: &'static str = "under-test";
 }
 
-#[derive(Serialize, Deserialize, Command)]
+#[derive(Serialize, Deserialize, JsonSchema, Command)]
 #[command("paint-service", "paint", reply = String, crate = saga)]
 struct Paint;
 

@@ -21,7 +21,7 @@ pub mod refusal {
 }
 
 /// A product is in the catalogue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("product.created", version = 1, key = product_id)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductCreated {
@@ -36,7 +36,7 @@ pub struct ProductCreated {
 }
 
 /// Pieces of a product moved between the shelf, the reserved and the sold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("inventory.stock.changed", version = 1, key = product_id)]
 #[serde(rename_all = "camelCase")]
 pub struct StockChanged {
@@ -51,7 +51,7 @@ pub struct StockChanged {
 }
 
 /// The stock of a product fell to the threshold or below; said once for each time that it falls.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("inventory.stock.low", version = 1, key = product_id)]
 #[serde(rename_all = "camelCase")]
 pub struct StockLow {
@@ -66,7 +66,7 @@ pub struct StockLow {
 }
 
 /// Holds the pieces of an order, all of them or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("inventory-service", "reserve-items")]
 #[serde(rename_all = "camelCase")]
 pub struct ReserveItems {
@@ -77,7 +77,7 @@ pub struct ReserveItems {
 }
 
 /// Puts back what was held for an order, and refuses a reservation that comes later. Undoes [`ReserveItems`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("inventory-service", "release-items")]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseItems {
@@ -86,7 +86,7 @@ pub struct ReleaseItems {
 }
 
 /// Some pieces of one product at one price.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// Which product.

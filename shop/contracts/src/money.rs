@@ -6,6 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
+use outrigger::events::{JsonSchema, schemars};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Unexpected},
@@ -19,7 +20,7 @@ pub const PRICE_MAX: i64 = 1_000_000_000;
 pub const AMOUNT_MAX: i64 = 999_999_999_999_999;
 
 /// An amount in one currency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Money {
     minor: i64,
     currency: Currency,

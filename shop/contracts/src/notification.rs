@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const SERVICE: &str = "notification-service";
 
 /// Somebody was told something.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("notification.sent", version = 1, key = user_id)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationSent {

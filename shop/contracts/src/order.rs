@@ -9,7 +9,7 @@ use crate::{Currency, Decimal, Money, inventory::Line, word::words};
 pub const SERVICE: &str = "order-service";
 
 /// Whom an order is for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer {
     /// Who.
@@ -21,7 +21,7 @@ pub struct Customer {
 }
 
 /// An order exists and is PENDING: nothing is reserved or paid yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.created", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCreated {
@@ -36,7 +36,7 @@ pub struct OrderCreated {
 }
 
 /// An order is reserved and paid.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.confirmed", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderConfirmed {
@@ -49,7 +49,7 @@ pub struct OrderConfirmed {
 }
 
 /// An order came to nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.cancelled", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
@@ -60,7 +60,7 @@ pub struct OrderCancelled {
 }
 
 /// A product of a pending order is running low.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("order.stock.low", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderStockLow {
@@ -77,7 +77,7 @@ pub struct OrderStockLow {
 }
 
 /// Writes the order down as PENDING.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("order-service", "create-order")]
 #[serde(rename_all = "camelCase")]
 pub struct CreateOrder {
@@ -96,7 +96,7 @@ pub struct CreateOrder {
 }
 
 /// Marks the order CANCELLED, and refuses one that is created later. Undoes [`CreateOrder`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("order-service", "cancel-order")]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrder {
@@ -105,7 +105,7 @@ pub struct CancelOrder {
 }
 
 /// Marks the order CONFIRMED: the last step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("order-service", "confirm-order")]
 #[serde(rename_all = "camelCase")]
 pub struct ConfirmOrder {

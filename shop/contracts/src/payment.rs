@@ -22,7 +22,7 @@ pub mod refusal {
 }
 
 /// An order was paid.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("payment.charged", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentCharged {
@@ -37,7 +37,7 @@ pub struct PaymentCharged {
 }
 
 /// An order could not be paid; nothing was captured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("payment.declined", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentDeclined {
@@ -54,7 +54,7 @@ pub struct PaymentDeclined {
 }
 
 /// A payment was given back whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("payment.refunded", version = 1, key = order_id)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentRefunded {
@@ -69,7 +69,7 @@ pub struct PaymentRefunded {
 }
 
 /// Takes the price of an order from the customer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("payment-service", "charge-payment", reply = Charged)]
 #[serde(rename_all = "camelCase")]
 pub struct ChargePayment {
@@ -84,7 +84,7 @@ pub struct ChargePayment {
 }
 
 /// The answer to a [`ChargePayment`] that went through.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Charged {
     /// The payment.
@@ -92,7 +92,7 @@ pub struct Charged {
 }
 
 /// Gives back what was taken for an order, and refuses a charge that comes later. Undoes [`ChargePayment`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Command)]
 #[command("payment-service", "refund-payment")]
 #[serde(rename_all = "camelCase")]
 pub struct RefundPayment {

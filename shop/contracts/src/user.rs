@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const SERVICE: &str = "user-service";
 
 /// Somebody signed up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("user.registered", version = 1, key = user_id)]
 #[serde(rename_all = "camelCase")]
 pub struct UserRegistered {
@@ -20,7 +20,7 @@ pub struct UserRegistered {
 }
 
 /// A user's name or e-mail address changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("user.updated", version = 1, key = user_id)]
 #[serde(rename_all = "camelCase")]
 pub struct UserUpdated {

@@ -9,7 +9,11 @@ macro_rules! words {
         }
     ) => {
         $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize,
+            outrigger::events::JsonSchema,
+        )]
+        #[schemars(crate = "outrigger::events::schemars")]
         pub enum $name {
             $($(#[$about_value])* #[serde(rename = $word)] $value,)+
         }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use events::{JsonSchema, schemars};
 use outrigger_saga as saga;
 use saga::{
     Command, Definition, Entry, Failure, journal,
@@ -14,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Does something that has a name, and answers with a number.
-#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
 #[command("work-service", "do", reply = u32, crate = saga)]
 pub(crate) struct Do(pub(crate) String);
 
 /// Takes it back.
-#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
 #[command("work-service", "undo", crate = saga)]
 pub(crate) struct Undo(pub(crate) String);
 

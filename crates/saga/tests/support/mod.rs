@@ -8,7 +8,7 @@ mod world;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use data::{Database, Migration, Transaction, params};
-use events::{Bus, CloudEvent, EmbeddedBus, Handlers, consumer, relay};
+use events::{Bus, CloudEvent, EmbeddedBus, Handlers, JsonSchema, consumer, relay, schemars};
 use outrigger_saga as saga;
 use saga::{Command, Failure, Input, Outcome, Saga, Sagas, command};
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,12 @@ pub(crate) const WORKER: &str = "work-service";
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Does something, according to its name: what begins with `refuse` is refused, with `fail` fails always.
-#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
 #[command("work-service", "do", reply = u32, crate = saga)]
 pub(crate) struct Do(pub(crate) String);
 
 /// Takes it back.
-#[derive(Debug, Clone, Serialize, Deserialize, Command)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Command)]
 #[command("work-service", "undo", crate = saga)]
 pub(crate) struct Undo(pub(crate) String);
 

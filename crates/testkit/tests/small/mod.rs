@@ -7,7 +7,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-#[derive(Serialize, Deserialize, Event)]
+#[derive(Serialize, Deserialize, JsonSchema, Event)]
 #[event("count.made", version = 1, key = id, crate = outrigger::events)]
 struct CountMade {
     id: String,
