@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -26,17 +27,28 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Changes {
     seen: watch::Receiver<()>,
+    /// After which the waiter looks unasked, because a wake from another process may be lost.
+    poll: Option<Duration>,
 }
 
 impl Changes {
     /// Waits for a commit on the channel since this was made or last waited. Several commits may be
     /// one waking.
     ///
+    /// On PostgreSQL it also returns after a second in which nothing was heard: other processes
+    /// wake by `NOTIFY`, which may be lost with a connection, so whoever waits looks again.
+    ///
     /// It may be cancelled without missing anything. When the database has been dropped it never
     /// returns.
     pub async fn wait(&mut self) {
-        if self.seen.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        let changed = async {
+            if self.seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        match self.poll {
+            None => changed.await,
+            Some(poll) => drop(env::timeout(poll, changed).await),
         }
     }
 }
@@ -48,9 +60,25 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    pub(crate) fn listen(&self, channel: &'static str) -> Changes {
+    pub(crate) fn listen(&self, channel: &'static str, poll: Option<Duration>) -> Changes {
         let seen = self.with(channel, watch::Sender::subscribe);
-        Changes { seen }
+        Changes { seen, poll }
+    }
+
+    /// Wakes those who listen to a channel of this name, if there are any.
+    pub(crate) fn wake_named(&self, channel: &str) {
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = senders.get(channel) {
+            sender.send_replace(());
+        }
+    }
+
+    /// Wakes everybody: nobody knows what was missed.
+    pub(crate) fn wake_all(&self) {
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in senders.values() {
+            sender.send_replace(());
+        }
     }
 
     pub(crate) fn wake(&self, channel: &'static str) {

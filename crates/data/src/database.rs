@@ -6,6 +6,7 @@ use crate::{
     Changes, Engine, Result, Row, Transaction, Value,
     engine::Backend,
     framework,
+    postgres::{self, Postgres},
     sqlite::{self, Sqlite},
 };
 
@@ -17,19 +18,35 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens `sqlite:path/to/file.sqlite`, makes it when it does not exist, and makes the
-    /// framework's own tables (`outrigger_…`) when they do not.
+    /// Opens `sqlite:path/to/file.sqlite`, and makes it when it does not exist, or
+    /// `postgres://user:password@host/database`, which must exist. Makes the framework's own tables
+    /// (`outrigger_…`) when they do not.
     ///
     /// One process should open a database once and clone it: two writers of one file wait for each
-    /// other by trying.
+    /// other by trying, and each pool has connections of its own.
+    ///
+    /// What a PostgreSQL URL may say after `?`, besides libpq's `application_name` and `options`:
+    ///
+    /// | parameter | meaning | default |
+    /// |---|---|---|
+    /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `prefer` |
+    /// | `sslrootcert` | the PEM file of the authorities to believe | this machine's |
+    /// | `pool_size` | connections at most, 1 to 1000 | 10 |
+    /// | `connect_timeout` | seconds until a host counts as away | 5 |
+    /// | `statement_timeout` | milliseconds that a statement may take | 30000 |
     ///
     /// # Errors
-    /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl),
-    /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open); of the
-    /// framework's tables, as [`migrate`](Self::migrate).
+    /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl), [`Error::Url`](crate::Error::Url),
+    /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open),
+    /// [`Error::Unavailable`](crate::Error::Unavailable); of the framework's tables, as
+    /// [`migrate`](Self::migrate).
     pub async fn open(url: &str) -> Result<Self> {
-        let path = sqlite::path(url)?;
-        let db = Self::of(Sqlite::open(&path)?, &path);
+        let db = if postgres::is_ours(url) {
+            Self::of_server(Box::pin(Postgres::open(url)).await?)
+        } else {
+            let path = sqlite::path(url)?;
+            Self::of_file(Sqlite::open(&path)?, &path)
+        };
         db.migrate_part(framework::PART, framework::MIGRATIONS)
             .await?;
         Ok(db)
@@ -40,15 +57,25 @@ impl Database {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn inspect(url: &str) -> Result<Self> {
+        if postgres::is_ours(url) {
+            return Ok(Self::of_server(Box::pin(Postgres::inspect(url)).await?));
+        }
         let path = sqlite::path(url)?;
-        Ok(Self::of(Sqlite::inspect(&path)?, &path))
+        Ok(Self::of_file(Sqlite::inspect(&path)?, &path))
     }
 
-    fn of(sqlite: Sqlite, path: &std::path::Path) -> Self {
+    fn of_file(sqlite: Sqlite, path: &std::path::Path) -> Self {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Self {
-            backend: Arc::new(Backend::Sqlite(sqlite)),
             owner: name.into(),
+            backend: Arc::new(Backend::Sqlite(sqlite)),
+        }
+    }
+
+    fn of_server(postgres: Postgres) -> Self {
+        Self {
+            owner: postgres.name().into(),
+            backend: Arc::new(Backend::Postgres(postgres)),
         }
     }
 
@@ -67,7 +94,7 @@ impl Database {
     }
 
     /// The service whose database this is: the `source` of its events. Until it is named, the name
-    /// of the file.
+    /// of the file or of the database.
     pub fn owner(&self) -> &str {
         &self.owner
     }

@@ -3,11 +3,14 @@
 //! Above this, everything is the same for all engines but where [`Database::engine`] is asked for
 //! on purpose.
 //!
+//! The futures of PostgreSQL are boxed: one that may connect is many times the size of one that never
+//! waits, and every future that awaits it would carry that.
+//!
 //! [`Database::engine`]: crate::Database::engine
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Result, Row, Value, changes::Changes, sqlite};
+use crate::{Result, Row, Value, changes::Changes, postgres, sqlite};
 
 /// What keeps a database. For a library that must choose its SQL; services need not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,30 +34,35 @@ impl fmt::Display for Engine {
 /// An open database of some engine.
 pub(crate) enum Backend {
     Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
 }
 
 impl Backend {
     pub(crate) fn engine(&self) -> Engine {
         match self {
             Backend::Sqlite(_) => Engine::Sqlite,
+            Backend::Postgres(_) => Engine::Postgres,
         }
     }
 
     pub(crate) async fn begin(&self) -> Result<Member> {
         match self {
             Backend::Sqlite(sqlite) => Ok(Member::Sqlite(sqlite.begin().await?)),
+            Backend::Postgres(postgres) => Ok(Member::Postgres(Box::pin(postgres.begin()).await?)),
         }
     }
 
     pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         match self {
             Backend::Sqlite(sqlite) => sqlite.query(sql, params),
+            Backend::Postgres(postgres) => Box::pin(postgres.query(sql, params)).await,
         }
     }
 
     pub(crate) fn changes(&self, channel: &'static str) -> Changes {
         match self {
-            Backend::Sqlite(sqlite) => sqlite.channels().listen(channel),
+            Backend::Sqlite(sqlite) => sqlite.channels().listen(channel, None),
+            Backend::Postgres(postgres) => postgres.changes(channel),
         }
     }
 }
@@ -62,24 +70,28 @@ impl Backend {
 /// An open transaction of some engine. Dropped, it is rolled back.
 pub(crate) enum Member {
     Sqlite(sqlite::Member),
+    Postgres(postgres::Member),
 }
 
 impl Member {
     pub(crate) fn engine(&self) -> Engine {
         match self {
             Member::Sqlite(_) => Engine::Sqlite,
+            Member::Postgres(_) => Engine::Postgres,
         }
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         match self {
             Member::Sqlite(member) => member.execute(sql, params),
+            Member::Postgres(member) => Box::pin(member.execute(sql, params)).await,
         }
     }
 
     pub(crate) async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         match self {
             Member::Sqlite(member) => member.query(sql, params),
+            Member::Postgres(member) => Box::pin(member.query(sql, params)).await,
         }
     }
 
@@ -87,6 +99,7 @@ impl Member {
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<()> {
         match self {
             Member::Sqlite(member) => member.batch(sql),
+            Member::Postgres(member) => Box::pin(member.batch(sql)).await,
         }
     }
 
@@ -94,6 +107,7 @@ impl Member {
     pub(crate) async fn commit(self, notified: BTreeSet<&'static str>) -> Result<()> {
         match self {
             Member::Sqlite(member) => member.commit(notified).await,
+            Member::Postgres(member) => Box::pin(member.commit(notified)).await,
         }
     }
 
@@ -101,6 +115,7 @@ impl Member {
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
             Member::Sqlite(member) => member.rollback().await,
+            Member::Postgres(member) => Box::pin(member.rollback()).await,
         }
     }
 }

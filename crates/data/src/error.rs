@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::Engine;
+
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,23 +16,43 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 pub enum Error {
     /// The URL names no engine that this build has. The rest of the URL is not shown: it may hold a
     /// password.
-    #[error("cannot open a `{scheme}` database: write `sqlite:path/to/file.sqlite`")]
+    #[error(
+        "cannot open a `{scheme}` database: write `sqlite:path/to/file.sqlite` or `postgres://user:password@host/database`"
+    )]
     UnsupportedUrl {
         /// What stands before the colon.
         scheme: String,
     },
-    /// The linked SQLite has known faults that our guarantees depend on being absent.
-    #[error("SQLite {found} is too old: {required} or later is needed")]
+    /// The URL of a PostgreSQL database cannot be read. It is not shown: it may hold a password.
+    #[error("the URL of the database is wrong: {problem}")]
+    Url {
+        /// What to write instead.
+        problem: &'static str,
+    },
+    /// The linked SQLite has known faults that our guarantees depend on being absent, or the server
+    /// lacks what they depend on.
+    #[error("{engine} {found} is too old: {required} or later is needed")]
     OldEngine {
-        /// The version of the linked library.
+        /// Which engine.
+        engine: Engine,
+        /// The version of the linked library, or of the server.
         found: String,
         /// The first version that will do.
         required: String,
     },
-    /// The file could not be opened or prepared.
+    /// The file could not be opened or prepared, or the server refuses us.
     #[error("cannot open the database {path}")]
     Open {
-        /// Where it is.
+        /// Where it is, without user and password.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Cause,
+    },
+    /// The server does not answer, or is starting or stopping. Nothing was done: try later.
+    #[error("the database {path} cannot be reached")]
+    Unavailable {
+        /// Where it is, without user and password.
         path: String,
         /// Why not.
         #[source]
@@ -91,6 +113,15 @@ pub enum Error {
     #[error("the transaction was not committed: run it again")]
     NotCommitted {
         /// What the engine said.
+        #[source]
+        source: Cause,
+    },
+    /// The connection was lost between `COMMIT` and its answer: whether the transaction is durable
+    /// is not known here. Look, or run it again if that does no harm (behind an inbox or an
+    /// idempotency key it does none).
+    #[error("the connection was lost during the commit: it may have happened or not")]
+    CommitUnknown {
+        /// What became of the connection.
         #[source]
         source: Cause,
     },
@@ -174,6 +205,12 @@ pub enum Kind {
     CheckViolation,
     /// Another process holds the database.
     Busy,
+    /// Another transaction changed what this one has read, or both waited for each other.
+    Serialization,
+    /// The connection was lost, or the server is stopping or full.
+    Connection,
+    /// It took longer than a statement may.
+    Timeout,
     /// The disk is full or fails.
     Storage,
     /// Anything else: mostly SQL that does not fit the schema.
@@ -192,11 +229,17 @@ impl Error {
         )
     }
 
-    /// The same transaction may succeed when it is run again from its beginning.
+    /// The same transaction may succeed when it is run again from its beginning, and nothing of it
+    /// has happened yet. (So not [`CommitUnknown`](Error::CommitUnknown).)
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Overloaded { .. } | Error::NotCommitted { .. } => true,
-            Error::Statement { kind, .. } => matches!(kind, Kind::Busy | Kind::Storage),
+            Error::Overloaded { .. } | Error::Unavailable { .. } | Error::NotCommitted { .. } => {
+                true
+            }
+            Error::Statement { kind, .. } => matches!(
+                kind,
+                Kind::Busy | Kind::Storage | Kind::Serialization | Kind::Connection
+            ),
             Error::Migration { source, .. } => source.is_retryable(),
             _ => false,
         }

@@ -39,7 +39,7 @@
 //! - **Atomic** (G1). What a [`Transaction`] wrote, its outbox messages, its inbox entry and its
 //!   timers with it, is kept together or not at all.
 //! - **Durable before acknowledged.** [`Transaction::commit`] returns `Ok` only after the disk has
-//!   confirmed (`synchronous=FULL`). Nobody outside the writer sees a change before that, and no
+//!   confirmed (`synchronous=FULL`; on PostgreSQL, its `synchronous_commit`). Nobody outside the writer sees a change before that, and no
 //!   one is woken for it.
 //! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the
 //!   transaction of the effects.
@@ -50,13 +50,13 @@
 //!
 //! # What is asked of a transaction
 //!
-//! It holds the only writer. So it awaits its own statements and nothing else: no network call, no
+//! On SQLite it holds the only writer, on PostgreSQL one of few connections. So it awaits its own statements and nothing else: no network call, no
 //! channel, no second `begin` on the same database.
 //!
 //! # Where to read
 //!
 //! Start at [`database`], then [`transaction`]. Group commit is in `sqlite/writer.rs` (whose turn
-//! it is) and `sqlite/session.rs` (what a group is).
+//! it is) and `sqlite/session.rs` (what a group is); `postgres.rs` is the map of the other engine.
 //!
 //! | module | subject |
 //! |---|---|
@@ -71,6 +71,7 @@
 //! | [`error`] | what can go wrong, classified once |
 
 pub mod changes;
+mod control;
 pub mod database;
 pub mod engine;
 pub mod error;
@@ -78,6 +79,7 @@ mod framework;
 pub mod inbox;
 pub mod migrations;
 pub mod outbox;
+mod postgres;
 mod retry;
 pub mod row;
 mod sqlite;

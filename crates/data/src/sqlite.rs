@@ -25,7 +25,7 @@ use self::{
     statement::{batch, cause, failed},
     writer::Writer,
 };
-use crate::{Error, Result, Row, Value, changes::Channels, framework::LEDGER};
+use crate::{Engine, Error, Result, Row, Value, changes::Channels, framework::LEDGER};
 
 /// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a
 /// database in WAL mode.
@@ -147,6 +147,7 @@ fn become_writer(connection: &Connection) -> Result<()> {
 fn check_version(number: i32, name: &str) -> Result<()> {
     if number < REQUIRED.0 {
         return Err(Error::OldEngine {
+            engine: Engine::Sqlite,
             found: name.to_owned(),
             required: REQUIRED.1.to_owned(),
         });

@@ -6,24 +6,31 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{Fixture, entries, insert};
+use outrigger_data as data;
 
-#[tokio::test]
-async fn g3_once_a_message_delivered_many_times_at_once_takes_effect_once_a_group() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+on_each_engine!(
+    g3_once_a_message_delivered_many_times_at_once_takes_effect_once_a_group,
+    g3_once_a_message_whose_handler_failed_is_handled_again,
+    pruning_forgets_what_is_old_in_small_transactions,
+);
+
+async fn g3_once_a_message_delivered_many_times_at_once_takes_effect_once_a_group(
+    fixture: Fixture,
+) {
+    let db = fixture.db.clone();
     let deliveries = (0..20).map(|number| {
         let db = db.clone();
         tokio::spawn(async move {
             let group = if number % 2 == 0 { "even" } else { "odd" };
-            let mut tx = db.begin().await.unwrap();
-            let first = tx.receive(group, "message").await.unwrap();
-            if first {
-                insert(&mut tx, number).await.unwrap();
-            }
-            tx.commit().await.unwrap();
-            first
+            db.transaction(async |mut tx| {
+                let first = tx.receive(group, "message").await?;
+                if first {
+                    insert(&mut tx, number).await?;
+                }
+                Ok::<_, data::Error>(first)
+            })
+            .await
+            .unwrap()
         })
     });
     let mut firsts = 0;
@@ -31,15 +38,13 @@ async fn g3_once_a_message_delivered_many_times_at_once_takes_effect_once_a_grou
         firsts += u32::from(delivery.await.unwrap());
     }
     assert_eq!(firsts, 2);
-    assert_eq!(entries(&db).await, [0, 1]);
+    let entries = entries(&db).await;
+    let odd = entries.iter().filter(|number| *number % 2 == 1).count();
+    assert_eq!((entries.len(), odd), (2, 1), "{entries:?}");
 }
 
-#[tokio::test]
-async fn g3_once_a_message_whose_handler_failed_is_handled_again() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn g3_once_a_message_whose_handler_failed_is_handled_again(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut failed = db.begin().await.unwrap();
     assert!(failed.receive("group", "message").await.unwrap());
     drop(failed);
@@ -47,12 +52,8 @@ async fn g3_once_a_message_whose_handler_failed_is_handled_again() {
     assert!(again.receive("group", "message").await.unwrap());
 }
 
-#[tokio::test]
-async fn pruning_forgets_what_is_old_in_small_transactions() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn pruning_forgets_what_is_old_in_small_transactions(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     for id in 0..2500 {
         tx.receive("group", &id.to_string()).await.unwrap();

@@ -8,16 +8,22 @@ use outrigger_data as data;
 
 use data::{Error, Migration, params};
 
+on_each_engine!(
+    steps_are_applied_once_each_and_new_ones_are_added,
+    a_changed_step_is_an_error_that_names_it,
+    a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it,
+    a_step_cannot_commit_on_its_own,
+    deferred_constraints_are_refused_because_they_would_fail_a_whole_group,
+    the_list_must_go_on_from_where_the_database_is,
+    parts_count_their_own_versions,
+);
+
 const fn step(version: u32, name: &'static str, sql: &'static str) -> Migration {
     Migration::new(version, name, sql)
 }
 
-#[tokio::test]
-async fn steps_are_applied_once_each_and_new_ones_are_added() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn steps_are_applied_once_each_and_new_ones_are_added(fixture: Fixture) {
+    let db = fixture.db.clone();
     db.migrate(ENTRIES).await.unwrap();
     let more = [
         ENTRIES[0],
@@ -34,12 +40,8 @@ async fn steps_are_applied_once_each_and_new_ones_are_added() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn a_changed_step_is_an_error_that_names_it() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_changed_step_is_an_error_that_names_it(fixture: Fixture) {
+    let db = fixture.db.clone();
     let error = db
         .migrate(&[step(1, "entries", "CREATE TABLE other (x BIGINT)")])
         .await
@@ -50,12 +52,8 @@ async fn a_changed_step_is_an_error_that_names_it() {
     );
 }
 
-#[tokio::test]
-async fn a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it(fixture: Fixture) {
+    let db = fixture.db.clone();
     let good = step(2, "good", "CREATE TABLE good (x BIGINT)");
     let bad = step(3, "bad", "CREATE TABLE half (x BIGINT); CREATE TABEL;");
     let error = db.migrate(&[ENTRIES[0], good, bad]).await.unwrap_err();
@@ -70,16 +68,12 @@ async fn a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it() {
     db.migrate(&[ENTRIES[0], good, mended]).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_step_cannot_commit_on_its_own() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_step_cannot_commit_on_its_own(fixture: Fixture) {
+    let db = fixture.db.clone();
     let error = db
         .migrate(&[
             ENTRIES[0],
-            step(2, "commits", "CREATE TABLE a (x); COMMIT;"),
+            step(2, "commits", "CREATE TABLE a (x BIGINT); COMMIT;"),
         ])
         .await
         .unwrap_err();
@@ -87,12 +81,8 @@ async fn a_step_cannot_commit_on_its_own() {
     db.begin().await.unwrap().commit().await.unwrap();
 }
 
-#[tokio::test]
-async fn deferred_constraints_are_refused_because_they_would_fail_a_whole_group() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn deferred_constraints_are_refused_because_they_would_fail_a_whole_group(fixture: Fixture) {
+    let db = fixture.db.clone();
     let sql =
         "CREATE TABLE child (entry BIGINT REFERENCES entry (id) DEFERRABLE INITIALLY\n deferred)";
     let error = db
@@ -105,19 +95,15 @@ async fn deferred_constraints_are_refused_because_they_would_fail_a_whole_group(
     );
 }
 
-#[tokio::test]
-async fn the_list_must_go_on_from_where_the_database_is() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn the_list_must_go_on_from_where_the_database_is(fixture: Fixture) {
+    let db = fixture.db.clone();
     let (two, four) = (
-        step(2, "two", "CREATE TABLE two (x)"),
-        step(4, "four", "CREATE TABLE four (x)"),
+        step(2, "two", "CREATE TABLE two (x BIGINT)"),
+        step(4, "four", "CREATE TABLE four (x BIGINT)"),
     );
     db.migrate(&[ENTRIES[0], two, four]).await.unwrap();
 
-    let three = step(3, "three", "CREATE TABLE three (x)");
+    let three = step(3, "three", "CREATE TABLE three (x BIGINT)");
     for wrong in [
         &[ENTRIES[0], two, three, four][..],
         &[ENTRIES[0], four],
@@ -129,12 +115,8 @@ async fn the_list_must_go_on_from_where_the_database_is() {
     db.migrate(&[ENTRIES[0], two]).await.unwrap(); // an older program beside a newer one
 }
 
-#[tokio::test]
-async fn parts_count_their_own_versions() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn parts_count_their_own_versions(fixture: Fixture) {
+    let db = fixture.db.clone();
     db.migrate_part(
         "saga",
         &[step(1, "journal", "CREATE TABLE journal (x BIGINT)")],

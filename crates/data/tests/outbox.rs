@@ -5,12 +5,14 @@ mod fixture;
 
 use fixture::{Fixture, message, outbox_ids};
 
-#[tokio::test]
-async fn messages_come_in_the_order_of_commits_and_leave_when_deleted() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+on_each_engine!(
+    messages_come_in_the_order_of_commits_and_leave_when_deleted,
+    a_sequence_is_never_given_twice,
+    a_relay_that_drains_and_waits_gets_every_message,
+);
+
+async fn messages_come_in_the_order_of_commits_and_leave_when_deleted(fixture: Fixture) {
+    let db = fixture.db.clone();
     for transaction in 0..3 {
         let mut tx = db.begin().await.unwrap();
         for part in 0..2 {
@@ -31,12 +33,8 @@ async fn messages_come_in_the_order_of_commits_and_leave_when_deleted() {
     assert_eq!(outbox_ids(&db).await, ["2.0", "2.1"]);
 }
 
-#[tokio::test]
-async fn a_sequence_is_never_given_twice() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_sequence_is_never_given_twice(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut last = 0;
     for id in 0..3 {
         let mut tx = db.begin().await.unwrap();
@@ -49,12 +47,8 @@ async fn a_sequence_is_never_given_twice() {
     }
 }
 
-#[tokio::test]
-async fn a_relay_that_drains_and_waits_gets_every_message() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_relay_that_drains_and_waits_gets_every_message(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut changes = db.outbox_changed();
     let writer = tokio::spawn({
         let db = db.clone();

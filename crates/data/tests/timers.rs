@@ -11,6 +11,13 @@ use outrigger_data as data;
 
 use data::{Database, Timer};
 
+on_each_engine!(
+    due_timers_are_taken_once_in_order_by_kind,
+    a_timer_taken_by_a_transaction_that_rolls_back_fires_again,
+    a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id,
+    setting_a_timer_wakes_the_loop_that_waits_for_a_later_one,
+);
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -34,12 +41,8 @@ async fn take(db: &Database, kind: &str, now: i64, limit: u32) -> Vec<String> {
     timers.into_iter().map(|timer| timer.id).collect()
 }
 
-#[tokio::test]
-async fn due_timers_are_taken_once_in_order_by_kind() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn due_timers_are_taken_once_in_order_by_kind(fixture: Fixture) {
+    let db = fixture.db.clone();
     for (id, kind, due) in [
         ("c", "saga", 30),
         ("a", "saga", 10),
@@ -58,12 +61,8 @@ async fn due_timers_are_taken_once_in_order_by_kind() {
     assert_eq!(take(&db, "retry", 99, 10).await, ["x"]);
 }
 
-#[tokio::test]
-async fn a_timer_taken_by_a_transaction_that_rolls_back_fires_again() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_timer_taken_by_a_transaction_that_rolls_back_fires_again(fixture: Fixture) {
+    let db = fixture.db.clone();
     schedule(&db, "a", "saga", 10).await;
     let mut tx = db.begin().await.unwrap();
     let timers = tx.due_timers("saga", at(10), 10).await.unwrap();
@@ -72,12 +71,8 @@ async fn a_timer_taken_by_a_transaction_that_rolls_back_fires_again() {
     assert_eq!(take(&db, "saga", 10, 10).await, ["a"]);
 }
 
-#[tokio::test]
-async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id(fixture: Fixture) {
+    let db = fixture.db.clone();
     schedule(&db, "a", "saga", 10).await;
     schedule(&db, "a", "saga", 50).await;
     assert_eq!(db.next_timer("saga").await.unwrap(), Some(at(50)));
@@ -89,12 +84,8 @@ async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id() {
     assert_eq!(db.next_timer("saga").await.unwrap(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn setting_a_timer_wakes_the_loop_that_waits_for_a_later_one() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn setting_a_timer_wakes_the_loop_that_waits_for_a_later_one(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut changes = db.timers_changed();
     let woken = tokio::spawn(async move {
         env::timeout(Duration::from_secs(60), changes.wait())

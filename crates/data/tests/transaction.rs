@@ -9,13 +9,27 @@ use fixture::{Fixture, entries, insert, message, outbox_ids};
 use outrigger_data as data;
 
 use data::{Error, Timer, Transaction, params};
+use running_again::{
+    a_closure_that_refuses_is_rolled_back_and_runs_once,
+    a_statement_that_can_never_succeed_is_not_tried_again,
+    what_a_closure_wrote_is_committed_and_its_value_returned,
+};
 
-#[tokio::test]
-async fn g1_atomic_state_outbox_inbox_and_timers_are_kept_together() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+on_each_engine!(
+    g1_atomic_state_outbox_inbox_and_timers_are_kept_together,
+    g1_atomic_state_outbox_inbox_and_timers_go_together,
+    after_a_failed_statement_nothing_but_rolling_back_is_possible,
+    parameters_are_numbered_and_counted,
+    a_statement_cannot_end_the_transaction_of_the_group,
+    foreign_keys_are_enforced,
+    changes_wake_at_the_commit_and_miss_none,
+    what_a_closure_wrote_is_committed_and_its_value_returned,
+    a_closure_that_refuses_is_rolled_back_and_runs_once,
+    a_statement_that_can_never_succeed_is_not_tried_again,
+);
+
+async fn g1_atomic_state_outbox_inbox_and_timers_are_kept_together(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     write_everything(&mut tx).await;
     tx.commit().await.unwrap();
@@ -33,12 +47,8 @@ async fn g1_atomic_state_outbox_inbox_and_timers_are_kept_together() {
     );
 }
 
-#[tokio::test]
-async fn g1_atomic_state_outbox_inbox_and_timers_go_together() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn g1_atomic_state_outbox_inbox_and_timers_go_together(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut dropped = db.begin().await.unwrap();
     write_everything(&mut dropped).await;
     drop(dropped);
@@ -86,12 +96,8 @@ async fn write_everything(tx: &mut Transaction) {
     .unwrap();
 }
 
-#[tokio::test]
-async fn after_a_failed_statement_nothing_but_rolling_back_is_possible() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn after_a_failed_statement_nothing_but_rolling_back_is_possible(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     insert(&mut tx, 1).await.unwrap();
     let twice = insert(&mut tx, 1).await.unwrap_err();
@@ -105,12 +111,8 @@ async fn after_a_failed_statement_nothing_but_rolling_back_is_possible() {
     assert!(entries(&db).await.is_empty());
 }
 
-#[tokio::test]
-async fn parameters_are_numbered_and_counted() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn parameters_are_numbered_and_counted(fixture: Fixture) {
+    let db = fixture.db.clone();
     let row = db
         .query_one("SELECT $2 || $1 || $2 AS joined", params!["a", "b"])
         .await
@@ -136,18 +138,15 @@ async fn parameters_are_numbered_and_counted() {
     ] {
         let error = db.query(sql, params![1]).await.unwrap_err();
         assert!(
-            matches!(error, Error::ParameterForm { .. }),
+            // PostgreSQL's own parser refuses it.
+            matches!(error, Error::ParameterForm { .. } | Error::Statement { .. }),
             "{sql}: {error:?}"
         );
     }
 }
 
-#[tokio::test]
-async fn a_statement_cannot_end_the_transaction_of_the_group() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn a_statement_cannot_end_the_transaction_of_the_group(fixture: Fixture) {
+    let db = fixture.db.clone();
     for sql in [
         "COMMIT",
         "end",
@@ -165,12 +164,8 @@ async fn a_statement_cannot_end_the_transaction_of_the_group() {
     }
 }
 
-#[tokio::test]
-async fn foreign_keys_are_enforced() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn foreign_keys_are_enforced(fixture: Fixture) {
+    let db = fixture.db.clone();
     let sql = "CREATE TABLE child (entry BIGINT NOT NULL REFERENCES entry (id))";
     db.migrate_part("child", &[data::Migration::new(1, "child", sql)])
         .await
@@ -187,12 +182,8 @@ async fn foreign_keys_are_enforced() {
     );
 }
 
-#[tokio::test]
-async fn changes_wake_at_the_commit_and_miss_none() {
-    let Fixture {
-        db,
-        folder: _folder,
-    } = Fixture::new().await;
+async fn changes_wake_at_the_commit_and_miss_none(fixture: Fixture) {
+    let db = fixture.db.clone();
     let mut changes = db.changes("news");
     let mut late = changes.clone();
     let silent = async |changes: &mut data::Changes| {
@@ -202,6 +193,7 @@ async fn changes_wake_at_the_commit_and_miss_none() {
     };
 
     let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, 1).await.unwrap();
     tx.notify("news");
     let mut commit = Box::pin(tx.commit());
     assert!(futures::poll!(&mut commit).is_pending());
@@ -258,9 +250,7 @@ mod running_again {
         }
     }
 
-    #[tokio::test]
-    async fn what_a_closure_wrote_is_committed_and_its_value_returned() {
-        let fixture = Fixture::new().await;
+    pub(super) async fn what_a_closure_wrote_is_committed_and_its_value_returned(fixture: Fixture) {
         let db = fixture.db.clone();
         // In a task, because handlers run in tasks: the future must be Send.
         let counted = tokio::spawn(async move {
@@ -275,9 +265,7 @@ mod running_again {
         assert_eq!(entries(&fixture.db).await, [1, 2]);
     }
 
-    #[tokio::test]
-    async fn a_closure_that_refuses_is_rolled_back_and_runs_once() {
-        let fixture = Fixture::new().await;
+    pub(super) async fn a_closure_that_refuses_is_rolled_back_and_runs_once(fixture: Fixture) {
         let runs = AtomicU32::new(0);
         let outcome: Result<(), Failure> = fixture
             .db
@@ -292,9 +280,7 @@ mod running_again {
         assert!(entries(&fixture.db).await.is_empty());
     }
 
-    #[tokio::test]
-    async fn a_statement_that_can_never_succeed_is_not_tried_again() {
-        let fixture = Fixture::new().await;
+    pub(super) async fn a_statement_that_can_never_succeed_is_not_tried_again(fixture: Fixture) {
         let runs = AtomicU32::new(0);
         let outcome: Result<u64, Failure> = fixture
             .db

@@ -6,7 +6,7 @@ use super::{
     session::{Ending, GROUP_AGE, Session},
     writer::{Giver, Writer},
 };
-use crate::{Error, Result, Row, Value, error::Kind};
+use crate::{Error, Result, Row, Value, control::refuse_control, error::Kind};
 
 /// How long another process may hold the database before `begin` gives up.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
@@ -153,48 +153,4 @@ impl Drop for Lingering<'_> {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// A group's transaction belongs to all its members: none of them may end it or change how it
-/// works.
-fn refuse_control(sql: &str) -> Result<()> {
-    const CONTROL: [&str; 10] = [
-        "BEGIN",
-        "COMMIT",
-        "END",
-        "ROLLBACK",
-        "SAVEPOINT",
-        "RELEASE",
-        "PRAGMA",
-        "ATTACH",
-        "DETACH",
-        "VACUUM",
-    ];
-    let word = first_word(sql);
-    if CONTROL
-        .iter()
-        .any(|control| control.eq_ignore_ascii_case(word))
-    {
-        return Err(Error::TransactionControl {
-            sql: sql.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// The first word of a statement, past what SQLite skips.
-fn first_word(sql: &str) -> &str {
-    let mut rest = sql;
-    loop {
-        rest = rest.trim_start_matches(|letter: char| letter.is_whitespace() || letter == ';');
-        let comment_end = match rest.get(..2) {
-            Some("--") => "\n",
-            Some("/*") => "*/",
-            _ => break,
-        };
-        rest = rest.split_once(comment_end).map_or("", |(_, after)| after);
-    }
-    rest.split(|letter: char| !letter.is_ascii_alphabetic())
-        .next()
-        .unwrap_or_default()
 }

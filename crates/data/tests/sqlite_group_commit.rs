@@ -39,6 +39,7 @@ async fn transactions_that_queue_are_acknowledged_together() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -121,6 +122,7 @@ async fn a_member_that_fails_rolls_back_alone() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -150,6 +152,7 @@ async fn a_wait_that_is_cancelled_commits_the_group_that_was_open_for_it() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -177,6 +180,7 @@ async fn a_commit_that_is_cancelled_commits_nevertheless() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut tx = db.begin().await.unwrap();
     insert(&mut tx, 1).await.unwrap();
@@ -197,6 +201,7 @@ async fn a_waiter_that_is_never_polled_again_does_not_hold_up_a_commit() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -218,6 +223,7 @@ async fn when_the_engine_rolls_the_group_back_every_member_hears_of_it() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -260,6 +266,7 @@ async fn rollback_returns_when_what_it_read_is_durable() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let mut first = db.begin().await.unwrap();
     insert(&mut first, 1).await.unwrap();
@@ -304,6 +311,7 @@ fn waiters_may_live_on_other_runtimes_of_the_same_thread() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = one.block_on(Fixture::new());
     let mut first = one.block_on(db.begin()).unwrap();
     one.block_on(insert(&mut first, 1)).unwrap();
@@ -323,6 +331,7 @@ async fn a_queue_that_is_full_refuses_at_once() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let held = db.begin().await.unwrap();
     let mut waiting = Vec::new();
@@ -346,6 +355,7 @@ async fn the_writer_is_given_in_the_order_of_asking() {
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let held = db.begin().await.unwrap();
     let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(db.begin())).collect();

@@ -262,6 +262,7 @@ async fn on_several_threads_everything_acknowledged_is_there_and_nobody_hangs() 
     let Fixture {
         db,
         folder: _folder,
+        ..
     } = Fixture::new().await;
     let next: &'static AtomicI64 = Box::leak(Box::new(AtomicI64::new(0)));
     let tasks: Vec<_> = (0..32_u64)

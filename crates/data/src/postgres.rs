@@ -1,0 +1,149 @@
+//! The engine for many machines: PostgreSQL, through a pool of connections.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `target.rs` | the URL: which server, and how to reach it |
+//! | `tls.rs` | encrypted connections |
+//! | `connection.rs` | one connection and its prepared statements |
+//! | `pool.rs` | all of them, with bounds |
+//! | `member.rs` | one transaction |
+//! | `notifier.rs` | waking other processes |
+//! | `value.rs`, `numeric.rs` | values on the wire |
+//! | `failure.rs` | the server's codes, read once |
+
+mod connection;
+mod failure;
+mod member;
+mod notifier;
+mod numeric;
+mod pool;
+mod target;
+mod tls;
+mod value;
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+pub(crate) use self::member::Member;
+use self::{
+    connection::{Connection, Place},
+    notifier::Notifier,
+    pool::Pool,
+    target::Target,
+};
+use crate::{Changes, Engine, Error, Result, Row, Value, error::Kind, framework::LEDGER};
+
+/// PostgreSQL 13: the first with `xid8`, by which the order of commits is known.
+const REQUIRED: (i64, &str) = (130_000, "13");
+
+/// How often a query is run when the connection that it got turns out to be lost. Reading again
+/// does no harm.
+const QUERY_RUNS: u32 = 3;
+
+/// Two processes that open a new database at the same time make its first table one after the
+/// other. The number is the framework's alone.
+const OPENING: i64 = 0x006F_7574_7269_6767;
+
+/// Whether a URL is of this engine.
+pub(crate) fn is_ours(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// An open database of a server.
+pub(crate) struct Postgres {
+    name: String,
+    pool: Arc<Pool>,
+    notifier: Arc<Notifier>,
+    /// `None` when it is open for inspection.
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Postgres {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        let target = Arc::new(Target::parse(url)?);
+        let mut connection = Connection::open(&target).await?;
+        check_version(&mut connection).await?;
+        connection
+            .batch(&format!(
+                "BEGIN READ WRITE; SELECT pg_advisory_xact_lock({OPENING}); {LEDGER} COMMIT"
+            ))
+            .await?;
+        let mut database = Self::of(&target);
+        database.listener = Some(database.notifier.run(target));
+        Ok(database)
+    }
+
+    pub(crate) async fn inspect(url: &str) -> Result<Self> {
+        let target = Arc::new(Target::parse(url)?);
+        check_version(&mut Connection::open(&target).await?).await?;
+        Ok(Self::of(&target))
+    }
+
+    fn of(target: &Arc<Target>) -> Self {
+        Self {
+            name: target.database().to_owned(),
+            pool: Arc::new(Pool::new(Arc::clone(target))),
+            notifier: Arc::default(),
+            listener: None,
+        }
+    }
+
+    /// The name of the database.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Member> {
+        if self.listener.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        let lease = self.pool.take().await?;
+        Ok(Member::new(lease, Arc::clone(&self.notifier)))
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        let mut runs = 1;
+        loop {
+            let mut lease = self.pool.take().await?;
+            let outcome = lease.connection.query(sql, params, Place::Within).await;
+            lease.give_back();
+            match outcome {
+                Err(Error::Statement {
+                    kind: Kind::Connection | Kind::Serialization,
+                    ..
+                }) if runs < QUERY_RUNS => runs += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    pub(crate) fn changes(&self, channel: &'static str) -> Changes {
+        self.notifier.listen(channel)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
+    }
+}
+
+async fn check_version(connection: &mut Connection) -> Result<()> {
+    let sql =
+        "SELECT current_setting('server_version_num')::BIGINT, current_setting('server_version')";
+    let rows = connection.query(sql, &[], Place::Within).await?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    if row.get::<i64>(0)? < REQUIRED.0 {
+        return Err(Error::OldEngine {
+            engine: Engine::Postgres,
+            found: row.get(1)?,
+            required: REQUIRED.1.to_owned(),
+        });
+    }
+    Ok(())
+}

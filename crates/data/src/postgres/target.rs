@@ -1,0 +1,186 @@
+//! Which server, which database, and how: read from a URL once.
+//!
+//! It holds the password, so it has no `Debug`, and no error of it quotes the URL.
+
+use std::{str::FromStr, time::Duration};
+
+use tokio_postgres::config::{Config, Host, SslMode};
+
+use super::tls::{Tls, Trust};
+use crate::{Error, Result};
+
+/// Connections of a pool, unless the URL says `pool_size=`.
+const POOL_SIZE: usize = 10;
+
+/// How long a connection may take to come about, unless the URL says `connect_timeout=` (seconds).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a statement may take, unless the URL says `statement_timeout=` (milliseconds).
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is said of a URL that cannot be read.
+const FORM: &str = "write `postgres://user:password@host:5432/database?sslmode=verify-full`, with anything but \
+                    letters and digits in the password as %XX";
+
+pub(super) struct Target {
+    pub(super) config: Config,
+    /// `host:port`, the first one tried first.
+    pub(super) hosts: Vec<(String, u16)>,
+    pub(super) trust: Trust,
+    pub(super) pool_size: usize,
+    pub(super) connect_timeout: Duration,
+    pub(super) statement_timeout: Duration,
+}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> Result<Self> {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut theirs = Vec::new();
+        let mut pool_size = POOL_SIZE;
+        let mut connect_timeout = CONNECT_TIMEOUT;
+        let mut statement_timeout = STATEMENT_TIMEOUT;
+        let (mut mode, mut roots) = ("prefer", None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=').ok_or(Error::Url { problem: FORM })? {
+                ("sslmode", value) => mode = value,
+                ("sslrootcert", value) => roots = Some(value),
+                ("pool_size", value) => {
+                    pool_size = number(value, "pool_size is a number from 1 to 1000", 1000)?;
+                }
+                ("connect_timeout", value) => {
+                    let seconds = number(value, "connect_timeout is in seconds, 1 to 3600", 3600)?;
+                    connect_timeout = Duration::from_secs(seconds as u64);
+                }
+                ("statement_timeout", value) => {
+                    let problem = "statement_timeout is in milliseconds, 1 to 86400000";
+                    let millis = number(value, problem, 86_400_000)?;
+                    statement_timeout = Duration::from_millis(millis as u64);
+                }
+                _ => theirs.push(pair),
+            }
+        }
+        let (ssl_mode, trust) = trust(mode, roots)?;
+        let address = format!("{address}?{}", theirs.join("&"));
+        let mut config = Config::from_str(&address).map_err(|_| Error::Url { problem: FORM })?;
+        if config.get_dbname().is_none() || config.get_user().is_none() {
+            return Err(Error::Url { problem: FORM });
+        }
+        config.ssl_mode(ssl_mode);
+        if config.get_application_name().is_none() {
+            config.application_name("outrigger");
+        }
+        Ok(Self {
+            hosts: hosts(&config)?,
+            config,
+            trust,
+            pool_size,
+            connect_timeout,
+            statement_timeout,
+        })
+    }
+
+    /// The name of the database.
+    pub(super) fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or_default()
+    }
+
+    /// Where it is, for errors: without user and password.
+    pub(super) fn place(&self) -> String {
+        let hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect();
+        format!("postgres://{}/{}", hosts.join(","), self.database())
+    }
+
+    /// What encrypts a connection to `host`.
+    pub(super) fn tls(&self, host: &str) -> Result<Tls> {
+        Tls::new(&self.trust, host)
+    }
+}
+
+fn number(text: &str, problem: &'static str, most: usize) -> Result<usize> {
+    match text.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(Error::Url { problem }),
+    }
+}
+
+/// The modes of libpq, with its meanings; `verify-ca` looks at the name too.
+fn trust(mode: &str, roots: Option<&str>) -> Result<(SslMode, Trust)> {
+    let named = || roots.map_or(Trust::System, |file| Trust::File(file.into()));
+    match (mode, roots) {
+        ("disable", _) => Ok((SslMode::Disable, Trust::Anyone)),
+        ("prefer", _) => Ok((SslMode::Prefer, Trust::Anyone)),
+        ("require", None) => Ok((SslMode::Require, Trust::Anyone)),
+        ("require" | "verify-ca" | "verify-full", _) => Ok((SslMode::Require, named())),
+        _ => Err(Error::Url {
+            problem: "sslmode is disable, prefer, require, verify-ca or verify-full",
+        }),
+    }
+}
+
+fn hosts(config: &Config) -> Result<Vec<(String, u16)>> {
+    let ports = config.get_ports();
+    let port = |index: usize| match ports {
+        [] => 5432,
+        [only] => *only,
+        each => each.get(index).copied().unwrap_or(5432),
+    };
+    let hosts = config.get_hosts().iter().enumerate();
+    let hosts: Vec<_> = hosts
+        .map(|(index, host)| match host {
+            Host::Tcp(name) => Ok((name.clone(), port(index))),
+            Host::Unix(_) => Err(Error::Url {
+                problem: "sockets of the file system are not supported: name a host",
+            }),
+        })
+        .collect::<Result<_>>()?;
+    if hosts.is_empty() {
+        return Err(Error::Url { problem: FORM });
+    }
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(url: &str) -> String {
+        match Target::parse(url) {
+            Ok(_) => panic!("{url} was taken"),
+            Err(error) => format!("{error} {error:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_and_what_the_url_says_instead() {
+        let target = Target::parse("postgres://me:pw@db.local/shop").expect("a URL");
+        assert_eq!(target.place(), "postgres://db.local:5432/shop");
+        assert_eq!((target.pool_size, target.database()), (10, "shop"));
+
+        let url = "postgresql://me@a:1,b:2/shop?pool_size=3&connect_timeout=1&statement_timeout=500&application_name=x";
+        let target = Target::parse(url).expect("a URL");
+        assert_eq!(target.place(), "postgres://a:1,b:2/shop");
+        assert_eq!(target.pool_size, 3);
+        assert_eq!(target.statement_timeout, Duration::from_millis(500));
+        assert_eq!(target.config.get_application_name(), Some("x"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_without_showing_the_password() {
+        for url in [
+            "postgres://me:secret@host/db?pool_size=0",
+            "postgres://me:secret@host/db?sslmode=maybe",
+            "postgres://me:secret@host",
+            "postgres://me:secret@/db",
+            "postgres://me:secret@%2Ftmp/db",
+            "postgres://me:secret@host:port/db",
+            "postgres://me:secret@host/db?nonsense=secret",
+        ] {
+            let problem = problem(url);
+            assert!(!problem.contains("secret"), "{url}: {problem}");
+        }
+    }
+}

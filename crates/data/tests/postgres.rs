@@ -1,0 +1,350 @@
+//! What is PostgreSQL's own: concurrent writers, a pool, a server that may go away, encryption.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+mod fixture;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use fixture::{ENTRIES, Fixture, entries, insert};
+use outrigger_data as data;
+use servers::{Postgres, postgres::Options};
+
+use data::{Database, Error, error::Kind, params};
+
+#[tokio::test]
+async fn no_update_is_lost_when_many_transactions_change_one_row() {
+    let fixture = Fixture::on_postgres().await;
+    let db = &fixture.db;
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, 0).await.unwrap();
+    tx.execute("UPDATE entry SET note = '0'", params![])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    let tasks: Vec<_> = (0..5)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                let mut done = 0;
+                for _ in 0..10 {
+                    let outcome: data::Result<()> = db
+                        .transaction(async |mut tx| {
+                            let row = tx.query_one("SELECT note FROM entry", params![]).await?;
+                            let count: i64 = row.unwrap().get::<String>(0)?.parse().unwrap();
+                            tx.execute("UPDATE entry SET note = $1", params![count + 1])
+                                .await?;
+                            Ok(())
+                        })
+                        .await;
+                    match outcome {
+                        Ok(()) => done += 1,
+                        Err(error) => assert!(error.is_retryable(), "{error:?}"),
+                    }
+                }
+                done
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.unwrap();
+    }
+    let row = db
+        .query_one("SELECT note FROM entry", params![])
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(row.get::<String>(0).unwrap(), done.to_string());
+    assert!(done > 10, "conflicts were tried again: {done}");
+}
+
+#[tokio::test]
+async fn a_conflict_is_named_and_the_transaction_knows_that_it_may_run_again() {
+    let fixture = Fixture::on_postgres().await;
+    let mut one = fixture.db.begin().await.unwrap();
+    let mut two = fixture.db.begin().await.unwrap();
+    insert(&mut one, 1).await.unwrap();
+    two.query("SELECT id FROM entry", params![]).await.unwrap(); // its view is of now
+    one.commit().await.unwrap();
+
+    let sql = "INSERT INTO entry VALUES (1, 'y') ON CONFLICT (id) DO UPDATE SET note = 'y'";
+    let error = two.execute(sql, params![]).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Statement {
+                kind: Kind::Serialization,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(error.is_retryable() && two.is_retryable());
+}
+
+#[tokio::test]
+async fn a_commit_of_another_process_wakes() {
+    let fixture = Fixture::on_postgres().await;
+    let other = Database::open(&fixture.url()).await.unwrap();
+    let mut changes = fixture.db.changes("news");
+    // Until both listen, a notification may be lost, and then the poll comes.
+    let mut fastest = Duration::MAX;
+    for id in 0..5 {
+        let mut tx = other.begin().await.unwrap();
+        insert(&mut tx, id).await.unwrap();
+        tx.notify("news");
+        let committed = env::instant();
+        tx.commit().await.unwrap();
+        changes.wait().await;
+        fastest = fastest.min(committed.elapsed());
+    }
+    assert!(
+        fastest < Duration::from_millis(500),
+        "by the poll only: {fastest:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_or_cancelled_leaves_no_trace_on_its_connection() {
+    let fixture = Fixture::on_postgres().await;
+    let db = Database::open(&format!("{}?pool_size=1", fixture.url()))
+        .await
+        .unwrap();
+    for id in 0..20 {
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, id).await.unwrap();
+        if id % 2 == 0 {
+            let slow = tx.query("SELECT pg_sleep(0.02)", params![]);
+            env::timeout(Duration::from_millis(1), slow)
+                .await
+                .unwrap_err();
+            assert!(matches!(tx.commit().await.unwrap_err(), Error::Aborted));
+        } else {
+            drop(tx);
+        }
+        assert!(entries(&db).await.is_empty(), "on the only connection");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_full_makes_wait_and_then_refuses() {
+    let fixture = Fixture::on_postgres().await;
+    let db = Database::open(&format!("{}?pool_size=2", fixture.url()))
+        .await
+        .unwrap();
+    let held = (db.begin().await.unwrap(), db.begin().await.unwrap());
+    let mut waiting = Box::pin(db.begin());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(held.0);
+    waiting.await.unwrap();
+
+    let held = (held.1, db.begin().await.unwrap());
+    let mut queue = Vec::new();
+    for _ in 0..data::QUEUE_LIMIT {
+        let mut begin = Box::pin(db.begin());
+        assert!(futures::poll!(&mut begin).is_pending());
+        queue.push(begin);
+    }
+    let error = db.begin().await.unwrap_err();
+    assert!(matches!(error, Error::Overloaded { .. }), "{error:?}");
+    drop((queue, held));
+    db.begin().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_ended() {
+    let fixture = Fixture::on_postgres().await;
+    let url = format!("{}?statement_timeout=50", fixture.url());
+    let db = Database::open(&url).await.unwrap();
+    let error = db
+        .query("SELECT pg_sleep(60)", params![])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Statement {
+                kind: Kind::Timeout,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_values_of_rows_are_in_no_error() {
+    let fixture = Fixture::on_postgres().await;
+    let sql = "CREATE TABLE person (email TEXT PRIMARY KEY)";
+    let step = data::Migration::new(1, "person", sql);
+    fixture.db.migrate_part("person", &[step]).await.unwrap();
+    let mut tx = fixture.db.begin().await.unwrap();
+    let sql = "INSERT INTO person VALUES ($1)";
+    tx.execute(sql, params!["me@example.org"]).await.unwrap();
+    let error = tx
+        .execute(sql, params!["me@example.org"])
+        .await
+        .unwrap_err();
+    assert!(error.is_unique_violation());
+    assert!(!format!("{error:?}").contains("example.org"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_without_showing_it() {
+    let server = Postgres::start_with(Options::new().password("right"))
+        .await
+        .unwrap();
+    Database::open(&server.url()).await.unwrap();
+    let error = Database::open(&server.url().replace("right", "secret"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Open { .. }), "{error:?}");
+    assert!(
+        !format!("{error} {error:?}").contains("secret"),
+        "{error:?}"
+    );
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_and_the_server_is_who_it_says() {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (pem, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let server = Postgres::start_with(Options::new().tls(&pem, &key))
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (
+        folder.path().join("own.pem"),
+        folder.path().join("other.pem"),
+    );
+    std::fs::write(&own, &pem).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&other, stranger.cert.pem()).unwrap();
+
+    let encrypted = async |query: String| {
+        let db = Database::open(&format!("{}?{query}", server.url())).await?;
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        db.query_one(sql, params![]).await?.unwrap().get::<bool>(0)
+    };
+    let verified =
+        |file: &std::path::Path| format!("sslmode=verify-full&sslrootcert={}", file.display());
+    assert!(encrypted(verified(&own)).await.unwrap());
+    assert!(encrypted("sslmode=require".to_owned()).await.unwrap());
+    assert!(encrypted("sslmode=prefer".to_owned()).await.unwrap());
+    assert!(!encrypted("sslmode=disable".to_owned()).await.unwrap());
+    for refused in [verified(&other), "sslmode=verify-full".to_owned()] {
+        let error = encrypted(refused).await.unwrap_err();
+        assert!(matches!(error, Error::Open { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_at_the_start_is_said_to_be() {
+    let mut server = Postgres::start().await.unwrap();
+    server.kill().await.unwrap();
+    let error = Database::open(&server.url()).await.unwrap_err();
+    let place = format!("postgres://127.0.0.1:{}/postgres", server.port());
+    assert_eq!(
+        error.to_string(),
+        format!("the database {place} cannot be reached")
+    );
+    assert!(error.is_retryable());
+}
+
+/// Eight tasks write without pause while the server is killed and started again, twice. Whatever
+/// was acknowledged is there, and the same pool goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g1_atomic_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load() {
+    let mut server = Postgres::start_with(Options::new().fsync()).await.unwrap();
+    let db = Database::open(&server.url()).await.unwrap();
+    db.migrate(ENTRIES).await.unwrap();
+    let (next, stop) = (
+        Arc::new(AtomicI64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (db, next, stop) = (db.clone(), Arc::clone(&next), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let (mut acknowledged, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let id = next.fetch_add(1, Ordering::Relaxed);
+                    let outcome: data::Result<_> = db
+                        .transaction(async |mut tx| {
+                            insert(&mut tx, 2 * id).await?;
+                            insert(&mut tx, 2 * id + 1).await
+                        })
+                        .await;
+                    match outcome {
+                        Ok(_) => drop(acknowledged.insert(id)),
+                        Err(Error::CommitUnknown { .. }) => drop(unknown.insert(id)),
+                        Err(error) => {
+                            assert!(error.is_retryable(), "{error:?}");
+                            env::sleep(Duration::from_millis(10)).await;
+                        }
+                    }
+                }
+                (acknowledged, unknown)
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        grow(&next, 200).await;
+        server.kill().await.unwrap();
+        env::sleep(Duration::from_millis(100)).await;
+        server.restart().await.unwrap();
+    }
+    grow(&next, 200).await;
+    stop.store(true, Ordering::Relaxed);
+
+    let (mut acknowledged, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+    for task in tasks {
+        let (more, open) = task.await.unwrap();
+        acknowledged.extend(more);
+        unknown.extend(open);
+    }
+    let found = entries(&db).await;
+    let (even, odd): (BTreeSet<i64>, BTreeSet<i64>) = found.iter().partition(|id| *id % 2 == 0);
+    let whole: BTreeSet<i64> = even.iter().map(|id| id / 2).collect();
+    assert_eq!(
+        whole,
+        odd.iter().map(|id| id / 2).collect(),
+        "no half transaction"
+    );
+    assert!(
+        whole.is_superset(&acknowledged),
+        "lost: {:?}",
+        &acknowledged - &whole
+    );
+    assert!(
+        (&whole - &acknowledged).is_subset(&unknown),
+        "what was said to be undone is there"
+    );
+    assert!(
+        acknowledged.len() > 300,
+        "{} acknowledged",
+        acknowledged.len()
+    );
+}
+
+/// Until so many more were begun: some of them after the last restart.
+async fn grow(next: &AtomicI64, more: i64) {
+    let wanted = next.load(Ordering::Relaxed) + more;
+    let growing = async {
+        while next.load(Ordering::Relaxed) < wanted {
+            env::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    env::timeout(Duration::from_secs(60), growing)
+        .await
+        .expect("it goes on");
+}
