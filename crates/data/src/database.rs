@@ -79,6 +79,10 @@ impl Database {
         }
     }
 
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     /// What keeps it.
     pub fn engine(&self) -> Engine {
         self.backend.engine()

@@ -67,6 +67,8 @@ impl Backend {
     }
 }
 
+pub(crate) use crate::postgres::Hold;
+
 /// An open transaction of some engine. Dropped, it is rolled back.
 pub(crate) enum Member {
     Sqlite(sqlite::Member),

@@ -125,6 +125,14 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// Another process leads in this matter now. Roll back, and stop doing what only a leader does.
+    #[error("leadership {epoch} of `{name}` has ended: another one has begun")]
+    Deposed {
+        /// The matter.
+        name: String,
+        /// The epoch that has ended.
+        epoch: i64,
+    },
     /// A row has no such column.
     #[error("no column {column} among: {present}")]
     NoColumn {

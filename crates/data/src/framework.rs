@@ -16,10 +16,11 @@ pub(crate) const LEDGER: &str = "CREATE TABLE IF NOT EXISTS outrigger_migrations
 );";
 
 /// The steps. `IF NOT EXISTS`, for databases that are older than this list.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "outbox, inbox, timers",
-    "
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "outbox, inbox, timers",
+        "
 -- AUTOINCREMENT: a sequence that was sent and deleted is never given to another message.
 CREATE TABLE IF NOT EXISTS outrigger_outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,9 +46,9 @@ CREATE TABLE IF NOT EXISTS outrigger_timers (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS outrigger_timers_by_due ON outrigger_timers (kind, due);
 ",
-)
-.postgres(
-    "
+    )
+    .postgres(
+        "
 CREATE TABLE outrigger_outbox (
     sequence BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id TEXT NOT NULL,
@@ -72,4 +73,14 @@ CREATE TABLE outrigger_timers (
 );
 CREATE INDEX outrigger_timers_by_due ON outrigger_timers (kind, due);
 ",
-)];
+    ),
+    Migration::new(
+        2,
+        "leaders",
+        "CREATE TABLE outrigger_leaders (
+             name TEXT PRIMARY KEY,
+             epoch BIGINT NOT NULL,
+             until BIGINT NOT NULL -- of a lease; always over where a lock of the server decides
+         )",
+    ),
+];

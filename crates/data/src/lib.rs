@@ -67,6 +67,7 @@
 //! | [`value`], [`row`] | what goes in and what comes out |
 //! | [`migrations`] | the schema's steps |
 //! | [`outbox`], [`inbox`], [`timers`] | what a service sends, has handled, and will do later |
+//! | [`leader`] | one of many processes, with fencing |
 //! | [`changes`] | being woken by a commit |
 //! | [`error`] | what can go wrong, classified once |
 
@@ -77,6 +78,7 @@ pub mod engine;
 pub mod error;
 mod framework;
 pub mod inbox;
+pub mod leader;
 pub mod migrations;
 pub mod outbox;
 mod postgres;
@@ -91,6 +93,7 @@ pub use changes::Changes;
 pub use database::Database;
 pub use engine::Engine;
 pub use error::{Error, Result};
+pub use leader::Leadership;
 pub use migrations::Migration;
 pub use row::{FromValue, Row};
 pub use sqlite::QUEUE_LIMIT;

@@ -52,7 +52,7 @@ pub(crate) fn is_ours(url: &str) -> bool {
 
 /// An open database of a server.
 pub(crate) struct Postgres {
-    name: String,
+    target: Arc<Target>,
     pool: Arc<Pool>,
     notifier: Arc<Notifier>,
     /// `None` when it is open for inspection.
@@ -82,7 +82,7 @@ impl Postgres {
 
     fn of(target: &Arc<Target>) -> Self {
         Self {
-            name: target.database().to_owned(),
+            target: Arc::clone(target),
             pool: Arc::new(Pool::new(Arc::clone(target))),
             notifier: Arc::default(),
             listener: None,
@@ -91,7 +91,7 @@ impl Postgres {
 
     /// The name of the database.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.target.database()
     }
 
     pub(crate) async fn begin(&self) -> Result<Member> {
@@ -118,8 +118,33 @@ impl Postgres {
         }
     }
 
+    /// Takes a lock of the server that goes with its connection; `None` when another one has it.
+    pub(crate) async fn hold(&self, key: i64) -> Result<Option<Hold>> {
+        if self.listener.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        let mut connection = Connection::open(&self.target).await?;
+        let sql = "SELECT pg_try_advisory_lock($1)";
+        let rows = connection.query(sql, &[key.into()], Place::Within).await?;
+        let taken = rows.first().map_or(Ok(false), |row| row.get(0))?;
+        Ok(taken.then_some(Hold { connection }))
+    }
+
     pub(crate) fn changes(&self, channel: &'static str) -> Changes {
         self.notifier.listen(channel)
+    }
+}
+
+/// A lock of the server. Dropped, it is let go with its connection.
+pub(crate) struct Hold {
+    connection: Connection,
+}
+
+impl Hold {
+    /// Whether its connection is alive.
+    pub(crate) async fn lasts(&mut self) -> bool {
+        let alive = self.connection.query("SELECT 1", &[], Place::Within);
+        alive.await.is_ok()
     }
 }
 

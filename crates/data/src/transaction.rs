@@ -157,6 +157,11 @@ impl Transaction {
         self.state == State::Aborted { retryable: true }
     }
 
+    /// As after a statement that failed for good.
+    pub(crate) fn abort(&mut self) {
+        self.state = State::Aborted { retryable: false };
+    }
+
     fn member(&mut self) -> Result<&mut Member> {
         self.member.as_mut().ok_or(Error::Aborted)
     }
