@@ -7,7 +7,7 @@ use crate::{
     engine::Backend,
     framework,
     postgres::{self, Postgres},
-    sqlite::{self, Sqlite},
+    sqlite::{Place, Sqlite},
 };
 
 /// A database, of one service. Cheap to clone.
@@ -21,6 +21,9 @@ impl Database {
     /// Opens `sqlite:path/to/file.sqlite`, and makes it when it does not exist, or
     /// `postgres://user:password@host/database`, which must exist. Makes the framework's own tables
     /// (`outrigger_…`) when they do not.
+    ///
+    /// `?vfs=NAME` after the path keeps it in another of the file systems that are registered with
+    /// SQLite: for tests, in one whose disk fails.
     ///
     /// One process should open a database once and clone it: two writers of one file wait for each
     /// other by trying, and each pool has connections of its own.
@@ -37,6 +40,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::UnsupportedUrl`](crate::Error::UnsupportedUrl), [`Error::Url`](crate::Error::Url),
+    /// [`Error::UrlParameter`](crate::Error::UrlParameter),
     /// [`Error::OldEngine`](crate::Error::OldEngine), [`Error::Open`](crate::Error::Open),
     /// [`Error::Unavailable`](crate::Error::Unavailable); of the framework's tables, as
     /// [`migrate`](Self::migrate).
@@ -44,8 +48,8 @@ impl Database {
         let db = if postgres::is_ours(url) {
             Self::of_server(Box::pin(Postgres::open(url)).await?)
         } else {
-            let path = sqlite::path(url)?;
-            Self::of_file(Sqlite::open(&path)?, &path)
+            let place = Place::of(url)?;
+            Self::of_file(Sqlite::open(&place)?, &place)
         };
         db.migrate_part(framework::PART, framework::MIGRATIONS)
             .await?;
@@ -60,12 +64,13 @@ impl Database {
         if postgres::is_ours(url) {
             return Ok(Self::of_server(Box::pin(Postgres::inspect(url)).await?));
         }
-        let path = sqlite::path(url)?;
-        Ok(Self::of_file(Sqlite::inspect(&path)?, &path))
+        let place = Place::of(url)?;
+        Ok(Self::of_file(Sqlite::inspect(&place)?, &place))
     }
 
-    fn of_file(sqlite: Sqlite, path: &std::path::Path) -> Self {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    fn of_file(sqlite: Sqlite, place: &Place) -> Self {
+        let file = place.path().file_stem().unwrap_or_default();
+        let name = file.to_string_lossy();
         Self {
             owner: name.into(),
             backend: Arc::new(Backend::Sqlite(sqlite)),

@@ -23,6 +23,12 @@ pub enum Error {
         /// What stands before the colon.
         scheme: String,
     },
+    /// The URL has a parameter that means nothing.
+    #[error("unknown parameter `{parameter}` in a `sqlite:` URL: there is `vfs=NAME` only")]
+    UrlParameter {
+        /// The parameter.
+        parameter: String,
+    },
     /// The URL of a PostgreSQL database cannot be read. It is not shown: it may hold a password.
     #[error("the URL of the database is wrong: {problem}")]
     Url {

@@ -4,21 +4,18 @@
 //! thread; and what runs inline is the same in every simulated run.
 
 mod member;
+mod place;
 mod readers;
 mod session;
 mod statement;
 mod writer;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub(crate) use self::member::Member;
 pub use self::writer::QUEUE_LIMIT;
+pub(crate) use self::{member::Member, place::Place};
 use self::{
     readers::Readers,
     session::Session,
@@ -47,27 +44,27 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| unopened(path, Arc::new(error)))?;
-        }
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        place
+            .make_folder()
+            .map_err(|error| unopened(place, Arc::new(error)))?;
         let connection = prepare(
-            path,
+            place,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         )?;
-        become_writer(&connection).map_err(|error| unopened(path, Arc::new(error)))?;
+        become_writer(&connection).map_err(|error| unopened(place, Arc::new(error)))?;
         let channels = Arc::new(Channels::default());
         let session = Session::new(connection, Arc::clone(&channels));
         let writer = Some(Arc::new(Writer::new(session)));
         Ok(Self {
-            readers: Readers::new(path.to_owned()),
+            readers: Readers::new(place.clone()),
             writer,
             channels,
         })
     }
 
-    pub(crate) fn inspect(path: &Path) -> Result<Self> {
-        let readers = Readers::new(path.to_owned());
+    pub(crate) fn inspect(place: &Place) -> Result<Self> {
+        let readers = Readers::new(place.clone());
         readers.query("SELECT count(*) FROM sqlite_schema", &[])?;
         Ok(Self {
             readers,
@@ -92,31 +89,17 @@ impl Sqlite {
     }
 }
 
-/// The file that a URL names: `sqlite:` and a path, relative or not.
-pub(crate) fn path(url: &str) -> Result<PathBuf> {
-    let scheme = url.split(':').next().unwrap_or_default();
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() && !path.starts_with(':') => {
-            Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
-        }
-        _ => Err(Error::UnsupportedUrl {
-            scheme: scheme.to_owned(),
-        }),
-    }
-}
-
 /// Opens a connection with what holds for readers and the writer alike.
-fn prepare(path: &Path, access: OpenFlags) -> Result<Connection> {
+fn prepare(place: &Place, access: OpenFlags) -> Result<Connection> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
     let open = || {
-        let connection =
-            Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = place.connect(access)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")?;
         Ok(connection)
     };
-    open().map_err(|error| unopened(path, cause(error)))
+    open().map_err(|error| unopened(place, cause(error)))
 }
 
 /// Write-ahead log, so that readers need not wait; `FULL`, so that a `COMMIT` returns when the disk
@@ -155,9 +138,9 @@ fn check_version(number: i32, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn unopened(path: &Path, source: crate::error::Cause) -> Error {
+fn unopened(place: &Place, source: crate::error::Cause) -> Error {
     Error::Open {
-        path: path.display().to_string(),
+        path: place.path().display().to_string(),
         source,
     }
 }

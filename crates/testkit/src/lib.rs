@@ -3,11 +3,14 @@
 //! | module | subject |
 //! |---|---|
 //! | [`environment`] | a system, or a part of one, for a test to talk to |
+//! | [`disk`] | a disk for databases that loses power, lies, fails and fills up (feature `simulation`) |
 //! | [`recorder`] | what was published |
 //! | [`simulation`] | the whole system under faults, from a seed (feature `simulation`, on by default) |
 //!
 //! Start at [`TestEnvironment`] for a test of a service, at [`simulation`] for one of the guarantees.
 
+#[cfg(feature = "simulation")]
+pub mod disk;
 pub mod environment;
 pub mod recorder;
 #[cfg(feature = "simulation")]

@@ -3,28 +3,25 @@
 //! A query runs to its end on the calling task, so a connection is taken and given back within one
 //! poll: there are never more in use than there are threads, and nobody waits for one.
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{prepare, statement};
+use super::{Place, prepare, statement};
 use crate::{Result, Row, Value};
 
 /// More idle connections than this are closed.
 const IDLE_LIMIT: usize = 8;
 
 pub(super) struct Readers {
-    path: PathBuf,
+    place: Place,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         Self {
-            path,
+            place,
             idle: Mutex::new(Vec::new()),
         }
     }
@@ -47,7 +44,7 @@ impl Readers {
             .pop();
         match idle {
             Some(connection) => Ok(connection),
-            None => prepare(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            None => prepare(&self.place, OpenFlags::SQLITE_OPEN_READ_ONLY),
         }
     }
 }

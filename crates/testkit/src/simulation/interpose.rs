@@ -5,7 +5,7 @@
 //! every call on to it, except on a thread that entered a simulation. So the same binary serves in
 //! production, and its threads notice nothing.
 //!
-//! This is the one place of the workspace with `unsafe`: a C function cannot be overridden without. What it must
+//! There is `unsafe` here because a C function cannot be overridden without. What it must
 //! see to is said at each block. Elsewhere than on Linux nothing is overridden, and a run repeats only as far as
 //! the code under it asks `env`.
 
