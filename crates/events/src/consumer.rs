@@ -4,30 +4,38 @@
 //!
 //! - It runs in a transaction that first records the event in the inbox: its effects happen once (G3), and all
 //!   of them or none (G1).
-//! - When it fails, panics or takes too long, its transaction is rolled back and the event comes again, after an
-//!   [exponential backoff](Backoff). After the last attempt it is a dead letter. What cannot be read is one
-//!   at once.
+//! - When it fails, panics or takes too long, its transaction is rolled back and the service takes the event over
+//!   into its own database. From there it is tried again, after an [exponential backoff](Backoff). After the last
+//!   attempt it is a [dead letter](crate::dead_letters). What cannot be read is one at once.
 //! - It runs in the [context](env::RequestContext) of the request that caused the event, in a span whose parent
 //!   is that of the publisher.
 //!
-//! Events of different keys are handled at the same time, up to a bound; those of one key one by one (G4).
+//! Events of different keys are handled at the same time, up to a bound; those of one key one by one (G4), the
+//! later ones behind one that failed too, unless [its handler lets them pass](Handlers::or_skip).
+//!
+//! While the database cannot work, whatever the event is, the event stays on the bus and counts no attempt.
 
-mod process;
+mod attempt;
+mod delivery;
+mod driver;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use data::Database;
 use env::Instant;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Bus, Delivery, Handlers, Result, Subscription, error::chain};
-use process::Consumer;
+use crate::{
+    Backoff, Bus, Delivery, Handlers, Result, Subscription, deferred, error::chain, pattern,
+};
+use attempt::Consumer;
 
 /// How a consumer works.
 #[derive(Clone)]
 pub struct Options {
-    /// At most so many events are handled at the same time. At least 1; default 64.
+    /// At most so many events from the bus are handled at the same time, and so many that are tried again. At least
+    /// 1; default 64.
     pub concurrency: usize,
     /// After so many failed attempts an event is a dead letter, unless it is the database that cannot work now.
     /// At least 1; default 8.
@@ -36,7 +44,7 @@ pub struct Options {
     pub backoff: Backoff,
     /// How long a handler may take before it counts as failed. Default 30 s.
     pub handler_limit: Duration,
-    /// Told of every delivery that was settled, for metrics.
+    /// Told of every attempt, for metrics.
     pub observer: Option<Observer>,
 }
 
@@ -63,17 +71,17 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Is told of every delivery that was settled; it must return quickly.
+/// Is told of every attempt to handle an event; it must return quickly.
 pub type Observer = Arc<dyn Fn(&Processed<'_>) + Send + Sync>;
 
-/// A delivery that was settled.
+/// An attempt to handle an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Processed<'a> {
     /// The group.
     pub group: &'a str,
     /// The type of the event.
     pub kind: &'a str,
-    /// Which attempt it was, from 1.
+    /// Which delivery or attempt it was, from 1.
     pub attempt: u32,
     /// How it ended.
     pub outcome: Outcome,
@@ -81,14 +89,16 @@ pub struct Processed<'a> {
     pub duration: Duration,
 }
 
-/// How a delivery ended.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It was handled.
     Handled,
     /// It had been handled before; nothing was done.
     Duplicate,
-    /// It failed and comes again.
+    /// It waits in the service's database, for an earlier one of its key or because it was delivered often.
+    Held,
+    /// It failed and is tried again.
     Retried,
     /// It failed for good.
     DeadLettered,
@@ -96,10 +106,12 @@ pub enum Outcome {
 
 /// Handles the events of `group` until `shutdown`, and then finishes what it has begun.
 ///
-/// While the bus does not answer, it backs off and goes on trying.
+/// While the bus does not answer, it backs off and goes on trying; what it has taken over before is handled
+/// meanwhile.
 ///
 /// # Errors
-/// [`Error::InvalidPattern`](crate::Error::InvalidPattern), when `handlers` names what is no type.
+/// [`Error::InvalidPattern`](crate::Error::InvalidPattern), when `handlers` names what is no type, and
+/// [`Error::Database`](crate::Error::Database), when its tables cannot be made.
 pub async fn run(
     db: Database,
     bus: Arc<dyn Bus>,
@@ -108,55 +120,80 @@ pub async fn run(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let Some(subscription) = subscribe(bus.as_ref(), group, &handlers, &options, &shutdown).await?
-    else {
-        return Ok(());
-    };
+    let types = handlers.types();
+    types.iter().try_for_each(|wanted| pattern::check(wanted))?;
+    // A child, so that one half ends when the other cannot go on.
+    let shutdown = shutdown.child_token();
     let consumer = Consumer {
         db,
         group,
         handlers,
         options,
-        subscription,
-        shutdown,
+        shutdown: shutdown.clone(),
     };
-    consume(&consumer).await;
-    Ok(())
+    let prepared = CancellationToken::new();
+    // Boxed, for both are large, and whoever awaits this should not be.
+    let driving = Box::pin(async {
+        let preparing = consumer.patiently("prepare its tables", || Box::pin(consumer.prepare()));
+        if preparing.await?.is_some() {
+            prepared.cancel();
+            consumer.drive().await;
+        }
+        Ok(())
+    });
+    let consuming = Box::pin(async {
+        let joining = consumer.patiently("subscribe", || bus.subscribe(group, &types));
+        let (joined, _) = tokio::join!(joining, shutdown.run_until_cancelled(prepared.cancelled()));
+        if let Some(subscription) = joined? {
+            consume(&consumer, subscription.as_ref()).await;
+        }
+        Ok(())
+    });
+    let either = |half: Result<()>| half.inspect_err(|_| shutdown.cancel());
+    let (drove, consumed) = tokio::join!(driving.map(either), consuming.map(either));
+    drove.and(consumed)
 }
 
-/// Joins the group; `None` when told to stop first.
-async fn subscribe(
-    bus: &dyn Bus,
-    group: &str,
-    handlers: &Handlers,
-    options: &Options,
-    shutdown: &CancellationToken,
-) -> Result<Option<Box<dyn Subscription>>> {
-    let types = handlers.types();
-    let mut failures = 0;
-    loop {
-        let attempt = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(None),
-            attempt = bus.subscribe(group, &types) => attempt,
-        };
-        match attempt {
-            Ok(subscription) => return Ok(Some(subscription)),
-            Err(error) if !error.is_retryable() => return Err(error),
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(group, error = chain(&error), "cannot subscribe yet");
-                tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => return Ok(None),
-                    () = env::sleep(options.backoff.delay(failures)) => {}
+impl Consumer<'_> {
+    async fn prepare(&self) -> Result<()> {
+        deferred::install(&self.db).await?;
+        let mut tx = self.db.begin().await?;
+        deferred::release_all(&mut tx, self.group).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Tries until it succeeds; `None` when told to stop first.
+    async fn patiently<'a, T>(
+        &'a self,
+        what: &str,
+        act: impl Fn() -> BoxFuture<'a, Result<T>>,
+    ) -> Result<Option<T>> {
+        let mut failures = 0;
+        loop {
+            let attempt = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(None),
+                attempt = act() => attempt,
+            };
+            match attempt {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    let (group, error) = (self.group, chain(&error));
+                    tracing::warn!(group, error, failures, "a consumer cannot {what} yet");
+                    tokio::select! {
+                        biased;
+                        () = self.shutdown.cancelled() => return Ok(None),
+                        () = env::sleep(self.options.backoff.delay(failures)) => {}
+                    }
                 }
             }
         }
     }
 }
 
-async fn consume(consumer: &Consumer<'_>) {
+async fn consume(consumer: &Consumer<'_>, subscription: &dyn Subscription) {
     let bound = consumer.options.concurrency.max(1);
     let mut running = FuturesUnordered::new();
     let mut failures = 0;
@@ -167,11 +204,16 @@ async fn consume(consumer: &Consumer<'_>) {
             biased;
             () = consumer.shutdown.cancelled() => break,
             // First, so that all that has ended makes room before more is taken.
-            Some(()) = running.next() => {}
-            taken = take(consumer, free, not_before), if free > 0 => match taken {
+            Some(works) = running.next() => if works {
+                failures = 0;
+            } else {
+                failures += 1;
+                not_before = env::instant() + consumer.options.backoff.delay(failures);
+            },
+            taken = take(subscription, free, not_before), if free > 0 => match taken {
                 Ok(taken) => {
-                    failures = 0;
-                    running.extend(taken.into_iter().map(|delivery| consumer.process(delivery)));
+                    let process = |delivery| consumer.process(subscription, delivery);
+                    running.extend(taken.into_iter().map(process));
                 }
                 Err(error) => {
                     failures += 1;
@@ -185,7 +227,11 @@ async fn consume(consumer: &Consumer<'_>) {
     while running.next().await.is_some() {}
 }
 
-async fn take(consumer: &Consumer<'_>, limit: usize, not_before: Instant) -> Result<Vec<Delivery>> {
+async fn take(
+    subscription: &dyn Subscription,
+    limit: usize,
+    not_before: Instant,
+) -> Result<Vec<Delivery>> {
     env::sleep_until(not_before).await;
-    consumer.subscription.next(limit).await
+    subscription.next(limit).await
 }

@@ -1,8 +1,12 @@
 //! The bus in process: a log in a SQLite database of its own.
 //!
-//! All that must survive is in the database: the log, the groups, what each has still to handle, retries and
-//! dead letters. Only the leases of what is being handled are in memory, so a restart of the process delivers
-//! that again. Subscriptions are woken by what is published; nothing polls but a slow backstop.
+//! All that must survive is in the database: the log, the groups, and what each has still to handle. What is being
+//! handled, and what is put off, is in memory: a restart of the process delivers that again. Subscriptions are woken
+//! by what is published; nothing polls but a slow backstop.
+//!
+//! Deliveries are counted in the database for what was on the bus when the process started, and for what comes again:
+//! the first delivery of a new event, which nearly always is the last, costs no write. So an event that ends the
+//! process is counted from its second delivery on.
 //!
 //! Publishing is idempotent for as long as the event is in the log; see [`Options`] for how long that is.
 
@@ -19,17 +23,23 @@ use std::{
 use data::{Database, Migration};
 use futures::future::BoxFuture;
 
-use crate::{Bus, CloudEvent, DeadLetter, Result, Subscription, pattern};
+use crate::{Bus, CloudEvent, Result, Subscription, pattern};
 use group::Group;
 
-const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "log, groups and deliveries",
-    include_str!("embedded/schema.sql"),
-)];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "log, groups and deliveries",
+        include_str!("embedded/schema.sql"),
+    ),
+    Migration::new(
+        2,
+        "retries and dead letters are with the services",
+        include_str!("embedded/schema-2.sql"),
+    ),
+];
 
-/// How much of the log is kept of what every group has handled. What is still to be handled, or is a dead
-/// letter, is always kept.
+/// How much of the log is kept of what every group has handled. What is still to be handled is always kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// At most this many events. At least 1; default 100,000.
@@ -71,10 +81,8 @@ pub struct GroupStatus {
     pub group: String,
     /// What it subscribed to.
     pub types: Vec<String>,
-    /// Events that it has still to handle: being handled, waiting for their turn or for a retry.
+    /// Events that it has not acknowledged: being handled, or waiting for their turn.
     pub pending: u64,
-    /// Events that it could not handle.
-    pub dead: u64,
 }
 
 impl EmbeddedBus {
@@ -183,7 +191,7 @@ impl Inner {
         let group = match known {
             Some(group) => group,
             None => {
-                let group = Arc::new(Group::new(id, log::retries(&self.db, id).await?));
+                let group = Arc::new(Group::new(id, log::last(&self.db).await?));
                 self.groups().insert(name.to_owned(), Arc::clone(&group));
                 group
             }
@@ -207,33 +215,6 @@ impl Bus for EmbeddedBus {
             let group = self.inner.join(group, types).await?;
             let db = self.inner.db.clone();
             Ok(Box::new(subscription::Embedded::new(db, group)) as Box<dyn Subscription>)
-        })
-    }
-
-    fn dead_letters<'a>(
-        &'a self,
-        group: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        Box::pin(log::dead_letters(&self.inner.db, group))
-    }
-
-    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let mut tx = self.inner.db.begin().await?;
-            log::replay(&mut tx, group, id).await?;
-            tx.commit().await?;
-            self.inner.wake(group);
-            Ok(())
-        })
-    }
-
-    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let mut tx = self.inner.db.begin().await?;
-            log::give_up(&mut tx, group, id).await?;
-            tx.commit().await?;
-            self.inner.wake(group);
-            Ok(())
         })
     }
 }

@@ -82,12 +82,16 @@ pub enum Error {
         pattern: String,
     },
     /// There is no such dead letter; it may have been replayed or dropped meanwhile.
-    #[error("group {group} has no dead letter {id}; list the dead letters to see which it has")]
+    #[error("there is no dead letter {id}; list the dead letters to see which there are")]
     NoDeadLetter {
-        /// The group.
-        group: String,
         /// The id of the event.
         id: String,
+    },
+    /// What is given as the place where a list goes on is none.
+    #[error("`{cursor}` is no place in a list of dead letters; take `next` of the page before")]
+    InvalidCursor {
+        /// What was given.
+        cursor: String,
     },
     /// The bus does not answer; what was asked of it may be asked again.
     #[error("the bus does not answer")]
@@ -120,6 +124,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::InvalidPattern { .. }
             | Self::NoDeadLetter { .. }
+            | Self::InvalidCursor { .. }
             | Self::Unavailable { .. }
             | Self::Database(_) => false,
         }

@@ -56,7 +56,7 @@ where
 /// The handlers of one group.
 ///
 /// An event goes to every handler whose type or pattern it matches. Each has its own transaction and its own
-/// entry in the inbox, under `group/pattern`: where one fails, what another did stays, and the retry skips it.
+/// entry in the inbox, under `group/pattern`: where one fails, what another did stays, and only the one that failed is tried again.
 /// (The second handler of a pattern is `group/pattern#2`, and so on.)
 ///
 /// ```
@@ -91,6 +91,8 @@ pub(crate) struct Entry {
     pattern: Arc<str>,
     /// What the inbox knows the handler by, within its group.
     pub(crate) name: Arc<str>,
+    /// Whether later events of a key wait behind one that it could not handle.
+    pub(crate) holds: bool,
     pub(crate) start: Arc<Start>,
 }
 
@@ -191,6 +193,18 @@ impl Handlers {
         })
     }
 
+    /// Lets later events pass one that the handler added last could not handle.
+    ///
+    /// Without it they wait, until that one is handled, replayed or dropped: the order by key holds (G4). Where each
+    /// event stands for itself (a mail to be sent), one that fails need not hold those of its key.
+    #[must_use]
+    pub fn or_skip(mut self) -> Self {
+        if let Some(last) = self.entries.last_mut() {
+            last.holds = false;
+        }
+        self
+    }
+
     /// The types and patterns that are handled, each once.
     pub fn types(&self) -> Vec<String> {
         let mut types: Vec<String> = Vec::new();
@@ -225,6 +239,7 @@ impl Handlers {
         self.entries.push(Entry {
             pattern: pattern.into(),
             name,
+            holds: true,
             start: Arc::new(start),
         });
         self

@@ -47,11 +47,14 @@
 //! | [`publish`], [`relay`] | from a transaction through the outbox to the bus |
 //! | [`bus`], [`embedded`] | the seam, and the log in SQLite that is behind it in process |
 //! | [`handlers`], [`consumer`] | from the bus through the inbox into a transaction |
+//! | [`deferred`], [`dead_letters`] | what could not be handled yet, or not at all: in the service's database |
 //! | [`backoff`] | how long to wait before something is tried again |
 
 pub mod backoff;
 pub mod bus;
 pub mod consumer;
+pub mod dead_letters;
+pub mod deferred;
 pub mod embedded;
 pub mod envelope;
 mod error;
@@ -63,7 +66,9 @@ pub mod relay;
 pub mod schema;
 
 pub use backoff::Backoff;
-pub use bus::{Bus, DeadLetter, Delivery, Subscription};
+pub use bus::{Bus, Delivery, Subscription};
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use deferred::install;
 pub use embedded::EmbeddedBus;
 pub use envelope::CloudEvent;
 pub use error::{Error, Result};

@@ -5,6 +5,10 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use data::{Database, Row, Value};
+use events::{
+    DeadLetter, DeadLetters,
+    dead_letters::{Filter, PAGE_LIMIT},
+};
 use futures::future::BoxFuture;
 
 use crate::{System, rejection::chain};
@@ -133,6 +137,24 @@ impl Inspection {
             .unwrap_or(0))
     }
 
+    /// The dead letters of all services, at most 1000 of each.
+    ///
+    /// # Errors
+    /// What a database says, in words.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, String> {
+        let mut found = Vec::new();
+        for (name, database) in self.databases.iter().filter(|(name, _)| *name != BUS) {
+            let dead_letters = DeadLetters::of(database);
+            let page = dead_letters
+                .list(&Filter::default(), None, PAGE_LIMIT)
+                .await;
+            let page =
+                page.map_err(|error| format!("cannot look into {name}: {}", chain(&error)))?;
+            found.extend(page.dead_letters);
+        }
+        Ok(found)
+    }
+
     /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, dead letters that wait
     /// for an operator. Empty is at rest.
     ///
@@ -153,21 +175,20 @@ impl Inspection {
     }
 }
 
-const IN_BUS: [(&str, &str); 2] = [
-    (
-        "undelivered message(s)",
-        "SELECT count(*) FROM deliveries WHERE state <> 3",
-    ),
-    (
-        "dead letter(s)",
-        "SELECT count(*) FROM deliveries WHERE state = 3",
-    ),
-];
+const IN_BUS: [(&str, &str); 1] = [("undelivered message(s)", "SELECT count(*) FROM deliveries")];
 
-const IN_SERVICE: [(&str, &str); 2] = [
+const IN_SERVICE: [(&str, &str); 4] = [
     (
         "message(s) in the outbox",
         "SELECT count(*) FROM outrigger_outbox",
+    ),
+    (
+        "message(s) waiting to be tried again or for their turn",
+        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NULL",
+    ),
+    (
+        "dead letter(s)",
+        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NOT NULL",
     ),
     (
         "unfinished saga(s)",

@@ -95,6 +95,9 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     eventsourcing::install(&db)
         .await
         .map_err(Error::start(name, "event store"))?;
+    events::install(&db)
+        .await
+        .map_err(Error::start(name, "events"))?;
     let sagas = Sagas::open(db.clone())
         .await
         .map_err(Error::start(name, "sagas"))?;
@@ -185,12 +188,19 @@ fn observer(context: &Context) -> consumer::Observer {
         let outcome = match processed.outcome {
             consumer::Outcome::Handled => Outcome::Handled,
             consumer::Outcome::Duplicate => Outcome::Duplicate,
+            consumer::Outcome::Held => Outcome::Held,
             consumer::Outcome::Retried => Outcome::Retried,
             consumer::Outcome::DeadLettered => Outcome::DeadLettered,
         };
         metrics.message_processed(processed.kind, processed.group, outcome, processed.duration);
-        let succeeded = matches!(outcome, Outcome::Handled | Outcome::Duplicate);
-        performance.record(processed.kind, processed.duration, succeeded);
+        match outcome {
+            // Nothing was done yet that could be measured.
+            Outcome::Held => {}
+            _ => {
+                let succeeded = matches!(outcome, Outcome::Handled | Outcome::Duplicate);
+                performance.record(processed.kind, processed.duration, succeeded);
+            }
+        }
     })
 }
 

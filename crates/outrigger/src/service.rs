@@ -110,6 +110,17 @@ impl Service {
         })
     }
 
+    /// Lets later events of its key pass one that the handler added last could not handle. Without it they wait
+    /// until that one is handled, replayed or dropped ([`Handlers::or_skip`]).
+    #[must_use]
+    pub fn or_skip(mut self) -> Self {
+        if let Some(last) = self.subscriptions.pop() {
+            self.subscriptions
+                .push(Arc::new(move |ctx, handlers| last(ctx, handlers).or_skip()));
+        }
+        self
+    }
+
     /// Handles a command of a saga: `async fn(Context, &mut Transaction, C) -> Result<C::Reply, command::Error>`.
     ///
     /// The reply commits with what the handler wrote. A refusal commits too; any other error rolls back, and

@@ -6,10 +6,10 @@ use std::{future::pending, time::Duration};
 
 use data::{Transaction, params};
 use env::RequestContext;
-use events::{CloudEvent, Handlers};
+use events::{CloudEvent, DeadLetters, Handlers, dead_letters::Filter};
 use outrigger_saga as saga;
 use saga::{Entry, Error, Outcome, State, command};
-use support::{Do, Errand, Process, STARTER, Undo, WORKER, compensated, listen, simulated};
+use support::{Do, Errand, Process, STARTER, Undo, compensated, listen, simulated};
 use tempfile::tempdir;
 use tokio_util::sync::CancellationToken;
 
@@ -81,10 +81,9 @@ fn g5_sagas_end_even_if_a_step_never_answers() {
         assert_eq!(process.log().await, ["did a"]);
 
         // An operator drops it, and the saga goes on by itself.
-        let letters = process.bus.dead_letters(Some(WORKER)).await.unwrap();
-        assert_eq!(letters.len(), 1);
-        let dropped = process.bus.drop_dead_letter(WORKER, &letters[0].event.id);
-        dropped.await.unwrap();
+        let dead_letters = DeadLetters::of(&process.worker);
+        let dropped = dead_letters.drop(&Filter::default()).await.unwrap();
+        assert_eq!(dropped, 1);
         let compensating = async {
             while process
                 .sagas
@@ -118,13 +117,12 @@ fn a_dead_letter_under_the_sagas_id_does_not_hold_back_the_replies() {
         let mut poison = CloudEvent::new(format!("saga.{STARTER}.reply"), "1", "what?".into());
         poison.source = "by-hand".to_owned();
         process.bus.publish(vec![poison]).await.unwrap();
-        while process
-            .bus
-            .dead_letters(Some(STARTER))
-            .await
-            .unwrap()
-            .is_empty()
-        {
+        let dead_letters = DeadLetters::of(&process.starter);
+        let list = async || {
+            let page = dead_letters.list(&Filter::default(), None, 1).await;
+            page.unwrap().dead_letters
+        };
+        while list().await.is_empty() {
             env::sleep(Duration::from_millis(10)).await;
         }
         process.start("1", &["a", "b"]).await;

@@ -29,7 +29,7 @@ use std::{
 
 use axum::Router;
 use discovery::{InProcess, Instance, Ttl, registrar};
-use events::{Bus, CloudEvent, EmbeddedBus};
+use events::{Bus, CloudEvent, DeadLetters, EmbeddedBus};
 use identity::Keyring;
 use outrigger::{
     Context, GatewayClient, Inspection, Platform, RunningGateway, RunningService, Settings, System,
@@ -188,7 +188,7 @@ impl TestEnvironment {
         self.recorder.events(kind)
     }
 
-    /// The bus, to publish from nowhere or to see the dead letters.
+    /// The bus, to publish from nowhere.
     pub fn bus(&self) -> &Arc<dyn Bus> {
         self.platform.bus()
     }
@@ -202,6 +202,14 @@ impl TestEnvironment {
         running
             .map(RunningService::context)
             .ok_or_else(|| not_running(service))
+    }
+
+    /// The dead letters of a service: to be looked at, replayed, dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn dead_letters(&self, service: &str) -> Result<DeadLetters, Error> {
+        Ok(DeadLetters::of(self.context(service)?.db()))
     }
 
     /// Where a service listens, for requests that go past the gateway.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use events::{Bus, CloudEvent, DeadLetter, Result, Subscription};
+use events::{Bus, CloudEvent, Result, Subscription};
 use futures::future::BoxFuture;
 
 /// Wraps a bus and keeps every event that it took, once, in the order in which it took them. It is for tests: what
@@ -99,20 +99,5 @@ impl Bus for Recorder {
         types: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
         self.bus.subscribe(group, types)
-    }
-
-    fn dead_letters<'a>(
-        &'a self,
-        group: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        self.bus.dead_letters(group)
-    }
-
-    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.replay_dead_letter(group, id)
-    }
-
-    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.drop_dead_letter(group, id)
     }
 }

@@ -1,7 +1,7 @@
-//! What a group keeps in memory: who is handling what, and when retries are due.
+//! What a group keeps in memory: who is handling what, and what is put off.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,29 +13,37 @@ pub(super) struct Group {
     pub(super) id: i64,
     /// Held while events are taken or settled: what was read as ready is still so when it is leased.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// The last place of the log when the group was first subscribed to. What is not later may have been delivered
+    /// by a process that is no more.
+    before: i64,
     state: Mutex<State>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What is being handled: the subscription that has it, by its place in the log.
-    leases: BTreeMap<i64, u64>,
-    /// What is to be looked at from a time on: retries, and what a subscription that ended has left behind.
-    due: BTreeSet<(Instant, i64)>,
+    /// What may not be taken, by its place in the log.
+    leases: BTreeMap<i64, Lease>,
+    /// How often what came back without an acknowledgement was delivered.
+    returned: BTreeMap<i64, u32>,
     subscriptions: u64,
 }
 
+#[derive(Clone, Copy)]
+enum Lease {
+    /// It is being handled by this subscription, for so many times.
+    Taken { by: u64, attempt: u32 },
+    /// It is put off until then.
+    Until(Instant),
+}
+
 impl Group {
-    pub(super) fn new(id: i64, retries: impl IntoIterator<Item = (Instant, i64)>) -> Self {
-        let state = State {
-            due: retries.into_iter().collect(),
-            ..State::default()
-        };
+    pub(super) fn new(id: i64, before: i64) -> Self {
         Self {
             id,
             turn: tokio::sync::Mutex::default(),
-            state: Mutex::new(state),
+            before,
+            state: Mutex::default(),
             changed: watch::Sender::default(),
         }
     }
@@ -54,33 +62,38 @@ impl Group {
     /// Returns what the subscription has not settled.
     pub(super) fn leave(&self, subscription: u64) {
         let mut state = self.state();
-        let now = env::instant();
-        let State { leases, due, .. } = &mut *state;
-        leases.retain(|sequence, holder| {
-            let stays = *holder != subscription;
-            if !stays {
-                due.insert((now, *sequence));
+        let State {
+            leases, returned, ..
+        } = &mut *state;
+        leases.retain(|&sequence, lease| match *lease {
+            Lease::Taken { by, attempt } if by == subscription => {
+                returned.insert(sequence, attempt);
+                false
             }
-            stays
+            _ => true,
         });
         drop(state);
         self.wake();
     }
 
-    /// What is due by now, the earliest first.
-    pub(super) fn due(&self, limit: usize) -> Vec<(Instant, i64)> {
-        let now = env::instant();
-        let state = self.state();
-        let due = state.due.iter().take_while(|(at, _)| *at <= now);
-        due.take(limit).copied().collect()
-    }
-
-    /// When the next will be due.
+    /// When the first of what is put off may be taken.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.state().due.first().map(|(at, _)| *at)
+        let state = self.state();
+        let times = state.leases.values().filter_map(|lease| match lease {
+            Lease::Until(time) => Some(*time),
+            Lease::Taken { .. } => None,
+        });
+        times.min()
     }
 
-    /// How many are being handled.
+    /// Ends what was put off until now.
+    pub(super) fn expire(&self) {
+        let now = env::instant();
+        let is_over = |lease: &Lease| matches!(lease, Lease::Until(time) if *time <= now);
+        self.state().leases.retain(|_, lease| !is_over(lease));
+    }
+
+    /// How many may not be taken.
     pub(super) fn leased(&self) -> usize {
         self.state().leases.len()
     }
@@ -90,30 +103,42 @@ impl Group {
     }
 
     pub(super) fn holds(&self, subscription: u64, sequence: i64) -> bool {
-        self.state().leases.get(&sequence) == Some(&subscription)
+        let state = self.state();
+        matches!(state.leases.get(&sequence), Some(Lease::Taken { by, .. }) if *by == subscription)
     }
 
-    /// Leases `taken` to the subscription; `seen` are those of the due that need no second look.
-    pub(super) fn lease(
-        &self,
-        subscription: u64,
-        seen: &[(Instant, i64)],
-        taken: impl Iterator<Item = i64>,
-    ) {
-        let mut state = self.state();
-        for entry in seen {
-            state.due.remove(entry);
-        }
-        state
-            .leases
-            .extend(taken.map(|sequence| (sequence, subscription)));
+    /// How often it was delivered, as far as is known here.
+    pub(super) fn returned(&self, sequence: i64) -> u32 {
+        self.state().returned.get(&sequence).copied().unwrap_or(0)
     }
 
-    /// Ends a lease; the event is due again `at` that time, if it is to be retried.
-    pub(super) fn settle(&self, sequence: i64, at: Option<Instant>) {
+    /// Whether a delivery of it may not be the first, and so is counted in the database.
+    pub(super) fn is_counted(&self, sequence: i64) -> bool {
+        sequence <= self.before || self.state().returned.contains_key(&sequence)
+    }
+
+    pub(super) fn lease(&self, subscription: u64, taken: impl Iterator<Item = (i64, u32)>) {
+        let taken = taken.map(|(sequence, attempt)| {
+            let by = subscription;
+            (sequence, Lease::Taken { by, attempt })
+        });
+        self.state().leases.extend(taken);
+    }
+
+    /// Ends a lease: the event is done with.
+    pub(super) fn settle(&self, sequence: i64) {
         let mut state = self.state();
         state.leases.remove(&sequence);
-        state.due.extend(at.map(|at| (at, sequence)));
+        state.returned.remove(&sequence);
+    }
+
+    /// Ends a lease: the event may be taken again at `time`.
+    pub(super) fn put_off(&self, sequence: i64, attempt: u32, time: Instant) {
+        let mut state = self.state();
+        state.leases.insert(sequence, Lease::Until(time));
+        state.returned.insert(sequence, attempt);
+        drop(state);
+        self.wake();
     }
 
     pub(super) fn wake(&self) {

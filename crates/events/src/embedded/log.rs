@@ -1,28 +1,15 @@
 //! The statements of the embedded bus: all that is known of its tables.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use data::{Database, Row, Transaction, Value, params};
-use env::{Instant, Timestamp};
+use env::Timestamp;
 
 use super::{GroupStatus, Options};
-use crate::{CloudEvent, DeadLetter, Delivery, Error, Result, pattern};
+use crate::{CloudEvent, Delivery, Result, pattern};
 
-// The states of a delivery; embedded/schema.sql says what they mean. Conditions have them as literals, for the
-// partial indexes.
-const READY: i64 = 0;
-const WAITING: i64 = 2;
-const DEAD: i64 = 3;
-
-/// The most bytes that are kept of an error.
-const ERROR_LIMIT: usize = 4096;
-
-/// How a delivery ended.
-pub(super) enum End<'a> {
-    Handled,
-    Retry { after: Duration, error: &'a str },
-    Dead { error: &'a str },
-}
+// The states of a delivery are 0, ready, and 1, held; embedded/schema.sql says what they mean. Conditions have them
+// as literals, for the partial indexes.
 
 /// Appends what is not in the log yet, for every group that wants it. Returns all groups that want any of it.
 pub(super) async fn append(
@@ -180,18 +167,12 @@ pub(super) async fn forget(tx: &mut Transaction, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The retries of a group as the process starts, and when they are due on its clock.
-pub(super) async fn retries(db: &Database, group: i64) -> Result<Vec<(Instant, i64)>> {
-    let waiting = "SELECT sequence, since FROM deliveries WHERE group_id = $1 AND state = 2";
-    let rows = db.query(waiting, params![group]).await?;
-    let (now, instant) = (env::now().as_millisecond(), env::instant());
-    rows.iter()
-        .map(|row| {
-            let due: i64 = row.get("since")?;
-            let left = Duration::from_millis(u64::try_from(due - now).unwrap_or(0));
-            Ok((instant + left, row.get("sequence")?))
-        })
-        .collect()
+/// The last place of the log that is taken.
+pub(super) async fn last(db: &Database) -> Result<i64> {
+    let row = db
+        .query_one("SELECT COALESCE(MAX(sequence), 0) FROM log", params![])
+        .await?;
+    Ok(row.map_or(Ok(0), |row| row.get(0))?)
 }
 
 /// What a group may handle, the earliest first; what is being handled is among it.
@@ -206,7 +187,7 @@ pub(super) async fn ready(db: &Database, group: i64, limit: usize) -> Result<Vec
 /// What is delivered, if it may still be.
 pub(super) async fn delivery(db: &Database, group: i64, sequence: i64) -> Result<Option<Delivery>> {
     let find = "SELECT d.attempts, l.event FROM deliveries d JOIN log l ON l.sequence = d.sequence
-                WHERE d.group_id = $1 AND d.sequence = $2 AND d.state IN (0, 2)";
+                WHERE d.group_id = $1 AND d.sequence = $2 AND d.state = 0";
     let Some(row) = db.query_one(find, params![group, sequence]).await? else {
         return Ok(None);
     };
@@ -217,113 +198,36 @@ pub(super) async fn delivery(db: &Database, group: i64, sequence: i64) -> Result
     }))
 }
 
-/// Writes how a delivery ended; returns whether another may go for it.
-pub(super) async fn settle(
-    tx: &mut Transaction,
-    group: i64,
-    delivery: &Delivery,
-    end: &End<'_>,
-) -> Result<bool> {
-    let (state, since, error) = match end {
-        End::Handled => {
-            let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
-            tx.execute(remove, params![group, delivery.lease]).await?;
-            return release(tx, group, delivery.event.key()).await;
-        }
-        End::Retry { after, error } => {
-            let due = env::now().saturating_add(*after).unwrap_or(Timestamp::MAX);
-            (WAITING, due, error)
-        }
-        End::Dead { error } => (DEAD, env::now(), error),
-    };
-    let update = "UPDATE deliveries SET state = $3, attempts = $4, since = $5, error = $6
-                  WHERE group_id = $1 AND sequence = $2";
-    let error = &error[..error.floor_char_boundary(ERROR_LIMIT)];
-    tx.execute(
-        update,
-        params![
-            group,
-            delivery.lease,
-            state,
-            delivery.attempt,
-            since.as_millisecond(),
-            error
-        ],
-    )
-    .await?;
-    Ok(false)
-}
-
-/// The dead letters of a group, or of all.
-pub(super) async fn dead_letters(db: &Database, group: Option<&str>) -> Result<Vec<DeadLetter>> {
-    let find = "SELECT g.name, d.attempts, d.since, d.error, l.event,
-                (SELECT COUNT(*) FROM deliveries h WHERE h.group_id = d.group_id AND h.key = d.key) - 1 AS held
-                FROM deliveries d
-                JOIN consumer_groups g ON g.id = d.group_id JOIN log l ON l.sequence = d.sequence
-                WHERE d.state = 3 AND ($1 IS NULL OR g.name = $1) ORDER BY d.sequence, g.name";
-    let rows = db.query(find, params![group]).await?;
-    rows.iter()
-        .map(|row| {
-            let since = Timestamp::from_millisecond(row.get("since")?);
-            Ok(DeadLetter {
-                group: row.get("name")?,
-                event: CloudEvent::from_json(&row.get::<Vec<u8>>("event")?)?,
-                error: row.get("error")?,
-                attempts: row.get("attempts")?,
-                time: since.unwrap_or_default(),
-                held: row.get::<i64>("held")?.unsigned_abs(),
-            })
-        })
-        .collect()
-}
-
-/// Makes a dead letter ready, as if it had never been delivered.
-pub(super) async fn replay(tx: &mut Transaction, group: &str, id: &str) -> Result<()> {
-    let (group, sequence, _) = dead_letter(tx, group, id).await?;
-    let update = "UPDATE deliveries SET state = $3, attempts = 0, since = NULL
-                  WHERE group_id = $1 AND sequence = $2";
-    tx.execute(update, params![group, sequence, READY]).await?;
-    Ok(())
-}
-
-/// Removes a dead letter, and lets the next of its key go.
-pub(super) async fn give_up(tx: &mut Transaction, group: &str, id: &str) -> Result<()> {
-    let (group, sequence, key) = dead_letter(tx, group, id).await?;
-    let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
-    tx.execute(remove, params![group, sequence]).await?;
-    release(tx, group, &key).await?;
-    Ok(())
-}
-
-async fn dead_letter(tx: &mut Transaction, group: &str, id: &str) -> Result<(i64, i64, String)> {
-    let find = "SELECT d.group_id, d.sequence, d.key FROM deliveries d
-                JOIN consumer_groups g ON g.id = d.group_id JOIN log l ON l.sequence = d.sequence
-                WHERE g.name = $1 AND l.id = $2 AND d.state = 3";
-    match tx.query_one(find, params![group, id]).await? {
-        Some(row) => Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        None => Err(Error::NoDeadLetter {
-            group: group.to_owned(),
-            id: id.to_owned(),
-        }),
+/// Counts deliveries that begin now.
+pub(super) async fn count(tx: &mut Transaction, group: i64, taken: &[Delivery]) -> Result<()> {
+    let update = "UPDATE deliveries SET attempts = $3 WHERE group_id = $1 AND sequence = $2";
+    for delivery in taken {
+        tx.execute(update, params![group, delivery.lease, delivery.attempt])
+            .await?;
     }
+    Ok(())
+}
+
+/// Removes what is done with; returns whether another may go for it.
+pub(super) async fn settle(tx: &mut Transaction, group: i64, delivery: &Delivery) -> Result<bool> {
+    let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
+    tx.execute(remove, params![group, delivery.lease]).await?;
+    release(tx, group, delivery.event.key()).await
 }
 
 /// How every group is doing.
 pub(super) async fn groups(db: &Database) -> Result<Vec<GroupStatus>> {
-    let find = "SELECT g.name, g.types, COUNT(d.sequence) AS total,
-                COUNT(CASE WHEN d.state = 3 THEN 1 END) AS dead
+    let find = "SELECT g.name, g.types, COUNT(d.sequence) AS pending
                 FROM consumer_groups g LEFT JOIN deliveries d ON d.group_id = g.id
                 GROUP BY g.id ORDER BY g.name";
     let rows = db.query(find, params![]).await?;
     rows.iter()
         .map(|row| {
             let types: String = row.get("types")?;
-            let (total, dead): (i64, i64) = (row.get("total")?, row.get("dead")?);
             Ok(GroupStatus {
                 group: row.get("name")?,
                 types: types.split_whitespace().map(str::to_owned).collect(),
-                pending: (total - dead).unsigned_abs(),
-                dead: dead.unsigned_abs(),
+                pending: row.get("pending")?,
             })
         })
         .collect()

@@ -55,44 +55,51 @@ impl Embedded {
 
     async fn take(&self, limit: usize) -> Result<Vec<Delivery>> {
         let _turn = self.group.turn.lock().await;
-        let due = self.group.due(limit);
-        let mut sequences: Vec<i64> = due.iter().map(|(_, sequence)| *sequence).collect();
-        if sequences.len() < limit {
-            // Those that are being handled are among the ready; so many more are read as there are of them.
-            let most = limit + self.group.leased();
-            sequences.extend(log::ready(&self.db, self.group.id, most).await?);
-        }
-
+        self.group.expire();
+        // What may not be taken is among the ready; so many more are read as there are of it.
+        let most = limit + self.group.leased();
         let mut taken: Vec<Delivery> = Vec::new();
-        for sequence in sequences {
-            let twice = taken.iter().any(|other| other.lease == sequence);
-            if taken.len() == limit || twice || self.group.is_leased(sequence) {
+        for sequence in log::ready(&self.db, self.group.id, most).await? {
+            if taken.len() == limit || self.group.is_leased(sequence) {
                 continue;
             }
             taken.extend(log::delivery(&self.db, self.group.id, sequence).await?);
         }
-        let leases = taken.iter().map(|delivery| delivery.lease);
-        self.group.lease(self.number, &due, leases);
+        for delivery in &mut taken {
+            let known = self.group.returned(delivery.lease).saturating_add(1);
+            delivery.attempt = delivery.attempt.max(known);
+        }
+        self.count(&taken).await?;
+        let leases = taken.iter().map(|it| (it.lease, it.attempt));
+        self.group.lease(self.number, leases);
         Ok(taken)
     }
 
-    /// Writes how a delivery ended, and ends its lease. One that is not held any more was settled before.
-    async fn settle(&self, delivery: &Delivery, end: log::End<'_>) -> Result<()> {
+    /// Writes down, before they begin, the deliveries that may not be the first.
+    async fn count(&self, taken: &[Delivery]) -> Result<()> {
+        let is_counted = |it: &&Delivery| self.group.is_counted(it.lease);
+        let counted: Vec<Delivery> = taken.iter().filter(is_counted).cloned().collect();
+        if counted.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        log::count(&mut tx, self.group.id, &counted).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Writes that an event is done with, and ends its lease. One that is not held any more was settled before.
+    async fn settle(&self, delivery: &Delivery) -> Result<()> {
         let sequence = delivery.lease;
         if !self.group.holds(self.number, sequence) {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
-        let released = log::settle(&mut tx, self.group.id, delivery, &end).await?;
+        let released = log::settle(&mut tx, self.group.id, delivery).await?;
         tx.commit().await?;
 
         let _turn = self.group.turn.lock().await;
-        let due = match end {
-            log::End::Retry { after, .. } => Some(env::instant() + after),
-            log::End::Handled | log::End::Dead { .. } => None,
-        };
-        self.group.settle(sequence, due);
-        if released || due.is_some() {
+        self.group.settle(sequence);
+        if released {
             self.group.wake();
         }
         Ok(())
@@ -111,24 +118,17 @@ impl Subscription for Embedded {
     }
 
     fn ack<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.settle(delivery, log::End::Handled))
+        Box::pin(self.settle(delivery))
     }
 
-    fn retry<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        after: Duration,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        let after = after.min(LONGEST_RETRY);
-        Box::pin(self.settle(delivery, log::End::Retry { after, error }))
-    }
-
-    fn dead_letter<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.settle(delivery, log::End::Dead { error }))
+    fn retry<'a>(&'a self, delivery: &'a Delivery, after: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let sequence = delivery.lease;
+            if self.group.holds(self.number, sequence) {
+                let due = env::instant() + after.min(LONGEST_RETRY);
+                self.group.put_off(sequence, delivery.attempt, due);
+            }
+            Ok(())
+        })
     }
 }

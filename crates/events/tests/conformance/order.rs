@@ -1,10 +1,6 @@
 //! Order and completeness under any interleaving: a bus is held to a model of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use events::{Bus, Delivery, Subscription};
 use outrigger_events as events;
@@ -26,9 +22,6 @@ pub(crate) enum Step {
     },
     Ack(usize),
     Retry(usize, u64),
-    Die(usize),
-    Replay(usize),
-    Drop(usize),
     /// A member leaves and another comes in its place.
     Replace(usize),
     Pass(u64),
@@ -40,10 +33,7 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
         3 => (0..4_u8, 1..4_u8).prop_map(|(key, count)| Step::Publish { key, count }),
         4 => (0..3_usize, 1..4_usize).prop_map(|(member, limit)| Step::Take { member, limit }),
         4 => number.clone().prop_map(Step::Ack),
-        2 => (number.clone(), 1..100_u64).prop_map(|(it, seconds)| Step::Retry(it, seconds)),
-        1 => number.clone().prop_map(Step::Die),
-        1 => number.clone().prop_map(Step::Replay),
-        1 => number.prop_map(Step::Drop),
+        2 => (number, 1..100_u64).prop_map(|(it, seconds)| Step::Retry(it, seconds)),
         1 => (0..3_usize).prop_map(Step::Replace),
         2 => (1..50_u64).prop_map(Step::Pass),
     ]
@@ -59,7 +49,6 @@ struct Model {
     done: BTreeMap<String, u32>,
     /// What was taken and not settled, and by whom.
     taken: Vec<(usize, Delivery)>,
-    dead: BTreeSet<String>,
 }
 
 /// Whatever the steps: of a key one event is out at a time, the first that is not done with, and in the end
@@ -78,7 +67,6 @@ pub(crate) async fn g4_ordered_and_g2_not_lost_whatever_happens(
         published: BTreeMap::new(),
         done: BTreeMap::new(),
         taken: Vec::new(),
-        dead: BTreeSet::new(),
     };
     for step in steps {
         model.step(step).await;
@@ -107,38 +95,9 @@ impl Model {
                 };
                 let after = Duration::from_secs(seconds);
                 self.members[member]
-                    .retry(&delivery, after, "later")
+                    .retry(&delivery, after)
                     .await
                     .expect("put off");
-            }
-            Step::Die(it) => {
-                let Some((member, delivery)) = self.choose(it) else {
-                    return;
-                };
-                self.members[member]
-                    .dead_letter(&delivery, "never")
-                    .await
-                    .expect("given up");
-                self.dead.insert(delivery.event.id.clone());
-            }
-            Step::Replay(it) => {
-                let Some(id) = self.choose_dead(it) else {
-                    return;
-                };
-                self.bus
-                    .replay_dead_letter("orders", &id)
-                    .await
-                    .expect("replayed");
-            }
-            Step::Drop(it) => {
-                let Some(id) = self.choose_dead(it) else {
-                    return;
-                };
-                self.bus
-                    .drop_dead_letter("orders", &id)
-                    .await
-                    .expect("dropped");
-                self.done_with(&id);
             }
             Step::Replace(member) => {
                 self.members[member] = join(&self.bus, "orders", &["order.*"]).await;
@@ -168,7 +127,6 @@ impl Model {
             let (key, number) = split(&delivery.event.id);
             let first = self.done.get(&key).copied().unwrap_or(0);
             assert_eq!(number, first, "{key}-{number} overtook");
-            assert!(!self.dead.contains(&delivery.event.id));
             let out = self
                 .taken
                 .iter()
@@ -183,12 +141,6 @@ impl Model {
         (count > 0).then(|| self.taken.swap_remove(it % count))
     }
 
-    fn choose_dead(&mut self, it: usize) -> Option<String> {
-        let count = self.dead.len();
-        let id = self.dead.iter().nth(it.checked_rem(count)?)?.clone();
-        self.dead.take(&id)
-    }
-
     fn done_with(&mut self, id: &str) {
         let (key, number) = split(id);
         let done = self.done.entry(key).or_default();
@@ -198,12 +150,6 @@ impl Model {
 
     /// Everything comes to an end when nothing fails any more.
     async fn finish(mut self) {
-        while let Some(id) = self.choose_dead(0) {
-            self.bus
-                .replay_dead_letter("orders", &id)
-                .await
-                .expect("replayed");
-        }
         let total: u32 = self.published.values().sum();
         let deadline = env::instant() + Duration::from_secs(1000);
         while self.done.values().sum::<u32>() < total {

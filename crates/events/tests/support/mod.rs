@@ -1,10 +1,13 @@
 //! What the tests of this crate share: folders, events, waiting with a deadline.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+mod clock;
 mod unreliable;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+#[allow(unused_imports, reason = "every test file uses a part of it")]
+pub(crate) use clock::follow_the_paused_clock;
 use data::Database;
 use events::{CloudEvent, Delivery, EmbeddedBus, Subscription};
 use outrigger_events as events;
@@ -70,8 +73,12 @@ pub(crate) async fn nothing(subscription: &dyn Subscription) {
 
 /// Takes and acknowledges until nothing comes; returns the ids in the order in which they came.
 pub(crate) async fn drain(subscription: &dyn Subscription) -> Vec<String> {
+    drain_for(subscription, Duration::from_millis(50)).await
+}
+
+/// The same, with another time after which what has not come does not come.
+pub(crate) async fn drain_for(subscription: &dyn Subscription, wait: Duration) -> Vec<String> {
     let mut seen = Vec::new();
-    let wait = Duration::from_millis(50);
     while let Ok(taken) = tokio::time::timeout(wait, subscription.next(10)).await {
         for delivery in taken.expect("deliveries") {
             subscription.ack(&delivery).await.expect("acknowledged");

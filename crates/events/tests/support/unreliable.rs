@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use events::{Bus, CloudEvent, DeadLetter, Delivery, Error, Result, Subscription};
+use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
 use outrigger_events as events;
 
@@ -96,21 +96,6 @@ impl Bus for Unreliable {
             }) as Box<dyn Subscription>)
         })
     }
-
-    fn dead_letters<'a>(
-        &'a self,
-        group: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        self.bus.dead_letters(group)
-    }
-
-    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.replay_dead_letter(group, id)
-    }
-
-    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.drop_dead_letter(group, id)
-    }
 }
 
 struct Flaky {
@@ -161,26 +146,10 @@ impl Subscription for Flaky {
         })
     }
 
-    fn retry<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        after: Duration,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
+    fn retry<'a>(&'a self, delivery: &'a Delivery, after: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.faults.check()?;
-            self.subscription.retry(delivery, after, error).await
-        })
-    }
-
-    fn dead_letter<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            self.faults.check()?;
-            self.subscription.dead_letter(delivery, error).await
+            self.subscription.retry(delivery, after).await
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::{Bus, CloudEvent, DeadLetter, Delivery, EmbeddedBus, Result, Subscription};
+use events::{Bus, CloudEvent, Delivery, EmbeddedBus, Result, Subscription};
 use futures::future::BoxFuture;
 use tokio::task::yield_now;
 
@@ -30,21 +30,6 @@ impl Bus for Hesitant {
             Ok(Box::new(Member(member)) as Box<dyn Subscription>)
         })
     }
-
-    fn dead_letters<'a>(
-        &'a self,
-        group: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        self.0.dead_letters(group)
-    }
-
-    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.0.replay_dead_letter(group, id)
-    }
-
-    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.0.drop_dead_letter(group, id)
-    }
 }
 
 struct Member(Box<dyn Subscription>);
@@ -58,20 +43,7 @@ impl Subscription for Member {
         Box::pin(hesitantly(self.0.ack(delivery)))
     }
 
-    fn retry<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        after: Duration,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(hesitantly(self.0.retry(delivery, after, error)))
-    }
-
-    fn dead_letter<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(hesitantly(self.0.dead_letter(delivery, error)))
+    fn retry<'a>(&'a self, delivery: &'a Delivery, after: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(hesitantly(self.0.retry(delivery, after)))
     }
 }

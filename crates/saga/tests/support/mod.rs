@@ -127,6 +127,9 @@ impl Process {
             "CREATE TABLE log (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)",
         );
         worker.migrate(&[log]).await.expect("the log");
+        for db in [&starter, &worker] {
+            events::install(db).await.expect("the tables of events");
+        }
         let sagas = Sagas::open(starter.clone()).await.expect("sagas");
         Self {
             bus: Arc::new(Hesitant(bus)),

@@ -16,7 +16,9 @@ pub enum Outcome {
     Handled,
     /// Delivered before: its effects were there already.
     Duplicate,
-    /// The handler failed; it will be delivered again.
+    /// It waits in the service's database, for an earlier one of its key.
+    Held,
+    /// The handler failed; it is tried again.
     Retried,
     /// Given up: it waits among the dead letters.
     DeadLettered,
@@ -27,6 +29,7 @@ impl EncodeLabelValue for Outcome {
         let word = match self {
             Self::Handled => "handled",
             Self::Duplicate => "duplicate",
+            Self::Held => "held",
             Self::Retried => "retried",
             Self::DeadLettered => "dead-lettered",
         };

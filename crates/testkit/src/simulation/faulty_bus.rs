@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use events::{Bus, CloudEvent, DeadLetter, Delivery, Error, Result, Subscription};
+use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
 use rand::RngExt;
 use serde::Serialize;
@@ -127,21 +127,6 @@ impl Bus for FaultyBus {
             Ok(Box::new(faulty) as Box<dyn Subscription>)
         })
     }
-
-    fn dead_letters<'a>(
-        &'a self,
-        group: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        self.bus.dead_letters(group)
-    }
-
-    fn replay_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.replay_dead_letter(group, id)
-    }
-
-    fn drop_dead_letter<'a>(&'a self, group: &'a str, id: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.bus.drop_dead_letter(group, id)
-    }
 }
 
 struct Faulty {
@@ -169,35 +154,15 @@ impl Subscription for Faulty {
         Box::pin(async move {
             if self.mood.strikes(self.mood.faults.lost_acknowledgement) {
                 let again = Duration::from_millis(env::random().random_range(0..500));
-                let lost = "its acknowledgement was lost (simulated)";
                 let id = &delivery.event.id;
                 tracing::debug!(group = self.group, id, "an acknowledgement is lost");
-                return self.subscription.retry(delivery, again, lost).await;
+                return self.subscription.retry(delivery, again).await;
             }
             self.mood.faulty(self.subscription.ack(delivery)).await
         })
     }
 
-    fn retry<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        after: Duration,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(
-            self.mood
-                .faulty(self.subscription.retry(delivery, after, error)),
-        )
-    }
-
-    fn dead_letter<'a>(
-        &'a self,
-        delivery: &'a Delivery,
-        error: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(
-            self.mood
-                .faulty(self.subscription.dead_letter(delivery, error)),
-        )
+    fn retry<'a>(&'a self, delivery: &'a Delivery, after: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.mood.faulty(self.subscription.retry(delivery, after)))
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn hub(run: Rc<Run>) -> Ended {
     run.share(platform, recorder, faulty);
 
     run.all_started().await;
-    watch(&run, bus.as_ref()).await?;
+    watch(&run).await?;
     std::future::pending().await
 }
 
@@ -62,14 +62,14 @@ fn settings(run: &Run) -> Settings {
     settings
 }
 
-async fn watch(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
+async fn watch(run: &Run) -> Result<(), BoxError> {
     let view = Inspection::open(&run.system, &run.data).await?;
     let mut calm_since = None;
     let mut quiet_since = None;
     loop {
         env::sleep(CHECKED_EVERY).await;
         check(run, &view, false).await;
-        check_dead_letters(run, bus).await?;
+        check_dead_letters(run, &view).await?;
         if run.users.get() != Users::Done || !run.is_calm.get() {
             continue;
         }
@@ -103,8 +103,8 @@ async fn check(run: &Run, view: &Inspection, at_rest: bool) {
 }
 
 /// Every fault of a run passes, so trying again must have helped.
-async fn check_dead_letters(run: &Run, bus: &dyn Bus) -> Result<(), BoxError> {
-    for dead in bus.dead_letters(None).await? {
+async fn check_dead_letters(run: &Run, view: &Inspection) -> Result<(), BoxError> {
+    for dead in view.dead_letters().await? {
         let found = format!(
             "{} could not handle {} {}: {}",
             dead.group, dead.event.kind, dead.event.id, dead.error

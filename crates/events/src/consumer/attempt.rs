@@ -1,0 +1,263 @@
+//! One attempt to handle an event: its handlers, each in a transaction that the inbox guards.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use data::Database;
+use env::{BoxError, RequestContext};
+use futures::{FutureExt, future::BoxFuture};
+use telemetry::propagation;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field};
+
+use super::{Options, Outcome, Processed};
+use crate::{
+    Backoff, CloudEvent, Handlers, Result,
+    deferred::{Burden, Plan},
+    error::{chain, is_outage, is_poison},
+    handlers::Entry,
+};
+
+/// How often a transaction runs again at once, when the database asks for it (two wrote the same at the same time).
+const RERUNS: u32 = 3;
+const RERUN_PAUSE: Backoff = Backoff {
+    base: Duration::from_millis(5),
+    limit: Duration::from_millis(100),
+};
+
+/// All that handling an event needs.
+pub(super) struct Consumer<'a> {
+    pub(super) db: Database,
+    pub(super) group: &'a str,
+    pub(super) handlers: Handlers,
+    pub(super) options: Options,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// An attempt that failed.
+pub(super) struct Failed {
+    pub(super) error: BoxError,
+    /// Those that failed; empty where none matches.
+    pub(super) handlers: Vec<String>,
+    /// Whether the later events of its key have to wait.
+    pub(super) holds: bool,
+}
+
+/// Why an event was not handled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the handler panicked: {0}")]
+    Panicked(String),
+    #[error("the handler took longer than {0:?}")]
+    TooLong(Duration),
+    #[error(
+        "no handler of {group} takes events of type {kind}; \
+         if a newer version of the service does, replay it once that version runs"
+    )]
+    NoHandler { group: String, kind: String },
+    #[error(
+        "handling it was begun {0} times and never ended: each time the process ended, or did not get on"
+    )]
+    NeverEnded(u32),
+}
+
+impl Consumer<'_> {
+    /// Does `work` about an event, as its publisher's request and in a span under its publisher's.
+    pub(super) async fn about<T>(
+        &self,
+        event: &CloudEvent,
+        attempt: u32,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let correlation = event.correlationid.as_ref().unwrap_or(&event.id);
+        let context = RequestContext::correlated(correlation).caused_by(&event.id);
+        context
+            .scope(work)
+            .instrument(self.span(event, attempt))
+            .await
+    }
+
+    /// The conventions of OpenTelemetry for messaging spans name the fields.
+    fn span(&self, event: &CloudEvent, attempt: u32) -> Span {
+        let span = tracing::info_span!(
+            "process",
+            "otel.name" = format!("process {}", event.kind),
+            "otel.kind" = "consumer",
+            "otel.status_code" = field::Empty,
+            "messaging.system" = "outrigger",
+            "messaging.operation.name" = "process",
+            "messaging.operation.type" = "process",
+            "messaging.destination.name" = event.kind,
+            "messaging.consumer.group.name" = self.group,
+            "messaging.message.id" = event.id,
+            "messaging.message.conversation_id" = event.correlationid,
+            "messaging.outrigger.attempt" = attempt,
+            "error.type" = field::Empty,
+        );
+        if let Some(traceparent) = &event.traceparent {
+            propagation::set_parent(&span, traceparent);
+        }
+        span
+    }
+
+    /// Runs every handler that the event matches, or those of them that are in `only`. Each is tried, even after
+    /// one has failed.
+    pub(super) async fn attempt(
+        &self,
+        event: &CloudEvent,
+        only: &[String],
+    ) -> Result<Outcome, Failed> {
+        let mut failed: Option<Failed> = None;
+        let mut outcome = None;
+        for entry in self.handlers.matching(&event.kind) {
+            let name: &str = &entry.name;
+            if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+                continue;
+            }
+            match self.insist(entry, event).await {
+                Ok(true) => outcome = Some(Outcome::Handled),
+                Ok(false) => _ = outcome.get_or_insert(Outcome::Duplicate),
+                Err(error) => {
+                    let failed = failed.get_or_insert_with(|| Failed {
+                        error,
+                        handlers: Vec::new(),
+                        holds: false,
+                    });
+                    failed.handlers.push(name.to_owned());
+                    failed.holds |= entry.holds;
+                }
+            }
+        }
+        match (failed, outcome) {
+            (Some(failed), _) => Err(failed),
+            (None, Some(outcome)) => Ok(outcome),
+            (None, None) => Err(Failed {
+                error: Failure::NoHandler {
+                    group: self.group.to_owned(),
+                    kind: event.kind.clone(),
+                }
+                .into(),
+                handlers: only.to_vec(),
+                holds: true,
+            }),
+        }
+    }
+
+    /// Runs one handler, again where the database asks for that.
+    async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
+        let mut reruns = 0;
+        loop {
+            let limit = self.options.handler_limit;
+            let work = AssertUnwindSafe(env::timeout(limit, self.run(entry, event)));
+            let result = match work.catch_unwind().await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(Failure::TooLong(limit).into()),
+                Err(panic) => Err(Failure::Panicked(message(panic.as_ref())).into()),
+            };
+            match result {
+                Err(error) if is_outage(error.as_ref()) && reruns < RERUNS => {
+                    reruns += 1;
+                    tracing::debug!(handler = %entry.name, error = chain(error.as_ref()), "runs again");
+                    env::sleep(RERUN_PAUSE.delay(reruns)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs one handler in its transaction. Returns whether it had to: `false` when it had run before.
+    async fn run(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
+        let effect = (entry.start)(event.clone()).await?;
+        let mut tx = self.db.begin().await?;
+        let inbox = format!("{}/{}", self.group, entry.name);
+        if !tx.receive(&inbox, &event.id).await? {
+            // Not before it is durable that it had run.
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        effect.apply(&mut tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// What becomes of an event after its attempt number `attempt` has failed; `None` when it was not the event's
+    /// fault, for the database cannot work now.
+    pub(super) fn judge(&self, event: &CloudEvent, attempt: u32, failed: &Failed) -> Option<Plan> {
+        let error = chain(failed.error.as_ref());
+        let (group, kind, id) = (self.group, &event.kind, &event.id);
+        let span = Span::current();
+        span.record("otel.status_code", "ERROR");
+        let poison = is_poison(failed.error.as_ref());
+        if !poison && is_outage(failed.error.as_ref()) {
+            span.record("error.type", "outage");
+            tracing::warn!(group, kind, id, error, "the database cannot work");
+            return None;
+        }
+        if poison || attempt >= self.options.max_deliveries {
+            span.record("error.type", if poison { "poison" } else { "exhausted" });
+            tracing::error!(group, kind, id, attempt, error, "dead letter");
+            let attempts = attempt;
+            return Some(Plan::Dead { attempts, error });
+        }
+        span.record("error.type", "failed");
+        let after = self.options.backoff.delay(attempt);
+        let delay_ms = after.as_millis();
+        tracing::warn!(group, kind, id, attempt, delay_ms, error, "is tried again");
+        Some(Plan::Retry {
+            after,
+            attempts: attempt,
+            error: Some(error),
+        })
+    }
+
+    /// What is written of an event in the database: which of its handlers are still to run.
+    pub(super) fn burden<'b>(&'b self, event: &'b CloudEvent, failed: &'b Failed) -> Burden<'b> {
+        Burden {
+            group: self.group,
+            event,
+            handlers: &failed.handlers,
+            holds: failed.holds,
+        }
+    }
+
+    /// Writes, again where the database asks for that.
+    pub(super) async fn write<'a, T>(
+        &'a self,
+        act: impl Fn() -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let mut reruns = 0;
+        loop {
+            match act().await {
+                Err(error) if error.is_retryable() && reruns < RERUNS => {
+                    reruns += 1;
+                    env::sleep(RERUN_PAUSE.delay(reruns)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells the observer.
+    pub(super) fn observe(
+        &self,
+        event: &CloudEvent,
+        attempt: u32,
+        outcome: Outcome,
+        started: env::Instant,
+    ) {
+        if let Some(observer) = &self.options.observer {
+            observer(&Processed {
+                group: self.group,
+                kind: &event.kind,
+                attempt,
+                outcome,
+                duration: env::instant() - started,
+            });
+        }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}

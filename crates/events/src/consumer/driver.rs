@@ -1,0 +1,168 @@
+//! What was taken over: handled when it is due, the first of each key.
+
+use std::time::Duration;
+
+use env::Timestamp;
+use futures::{StreamExt, stream::FuturesUnordered};
+
+use super::{
+    attempt::{Consumer, Failed, Failure},
+    delivery::planned,
+};
+use crate::{
+    CloudEvent, Result,
+    deferred::{self, CHANNEL, Due, Plan},
+    error::chain,
+};
+
+/// How often the table is looked at, whoever may have said that there is something in it: another replica, or an
+/// operator's command, says nothing here.
+const POLL: Duration = Duration::from_secs(1);
+/// How much longer than its handlers may take an event is claimed for.
+const CLAIM_MARGIN: Duration = Duration::from_secs(10);
+
+impl Consumer<'_> {
+    /// Handles what is due until `shutdown`, and then finishes what it has begun.
+    pub(super) async fn drive(&self) {
+        let bound = self.options.concurrency.max(1);
+        let mut changes = self.db.changes(CHANNEL);
+        let mut running = FuturesUnordered::new();
+        let mut failures = 0;
+        let mut look_at = env::instant();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                Some(()) = running.next() => look_at = env::instant(),
+                () = changes.wait() => look_at = env::instant(),
+                () = env::sleep_until(look_at), if running.len() < bound => {
+                    look_at = match self.claim(bound - running.len()).await {
+                        Ok((claimed, next)) => {
+                            failures = 0;
+                            let any = !claimed.is_empty();
+                            running.extend(claimed.into_iter().map(|it| self.redeem(it)));
+                            env::instant() + if any { Duration::ZERO } else { next }
+                        }
+                        Err(error) => {
+                            failures += 1;
+                            let (group, error) = (self.group, chain(&error));
+                            tracing::warn!(group, error, failures, "cannot look for deferred events");
+                            env::instant() + self.options.backoff.delay(failures)
+                        }
+                    };
+                }
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    /// Claims what is due; and says when to look again, if that is nothing.
+    async fn claim(&self, limit: usize) -> Result<(Vec<Due>, Duration)> {
+        let mut claimed = Vec::new();
+        for mut due in deferred::due(&self.db, self.group, limit).await? {
+            let kind = due.event.as_ref().map_or("", |event| &event.kind);
+            let handlers = self.handlers.matching(kind).count().max(1);
+            let handlers = u32::try_from(handlers).unwrap_or(u32::MAX);
+            let lease = self.options.handler_limit.saturating_mul(handlers) + CLAIM_MARGIN;
+            let mut tx = self.db.begin().await?;
+            if due.claim(&mut tx, self.group, lease).await? {
+                tx.commit().await?;
+                claimed.push(due);
+            }
+        }
+        let next = deferred::next_due(&self.db, self.group).await?;
+        Ok((claimed, next.map_or(POLL, |next| until(next).min(POLL))))
+    }
+
+    async fn redeem(&self, due: Due) {
+        match &due.event {
+            Ok(event) => {
+                let work = self.handle(&due, event);
+                self.about(event, due.attempts, work).await;
+            }
+            Err(error) => {
+                let (group, id) = (self.group, &due.id);
+                let error = chain(error);
+                tracing::error!(group, id, error, "a deferred event cannot be read");
+                let attempts = due.attempts;
+                let plan = Plan::Dead { attempts, error };
+                self.end(&due, End::Failed(&[], true, &plan)).await;
+            }
+        }
+    }
+
+    async fn handle(&self, due: &Due, event: &CloudEvent) {
+        let started = env::instant();
+        let most = self.options.max_deliveries;
+        let attempted = if due.attempts > most {
+            // The last attempt that was allowed has not come to an end.
+            Err(Failed {
+                error: Failure::NeverEnded(most).into(),
+                handlers: due.handlers.clone(),
+                holds: true,
+            })
+        } else {
+            self.attempt(event, &due.handlers).await
+        };
+        let (attempts, outcome) = (
+            due.attempts,
+            match attempted {
+                Ok(outcome) => {
+                    self.end(due, End::Handled).await;
+                    outcome
+                }
+                Err(failed) => {
+                    let plan = self.judge(event, due.attempts, &failed).unwrap_or_else(|| {
+                        // Not its fault: it does not count.
+                        let attempts = due.attempts - 1;
+                        Plan::Retry {
+                            after: self.options.backoff.delay(due.attempts),
+                            attempts,
+                            error: None,
+                        }
+                    });
+                    let Failed {
+                        handlers, holds, ..
+                    } = &failed;
+                    self.end(due, End::Failed(handlers, *holds, &plan)).await;
+                    planned(&plan)
+                }
+            },
+        );
+        self.observe(event, attempts, outcome, started);
+    }
+
+    /// Writes how an attempt ended. Where that cannot be written now, the claim runs out, and the inbox knows what was
+    /// done.
+    async fn end<'a>(&'a self, due: &'a Due, end: End<'a>) {
+        let written = self.write(|| Box::pin(self.try_to_end(due, end)));
+        if let Err(error) = written.await {
+            let (group, id, error) = (self.group, &due.id, chain(&error));
+            tracing::warn!(group, id, error, "cannot write how a deferred event ended");
+        }
+    }
+
+    async fn try_to_end(&self, due: &Due, end: End<'_>) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        match end {
+            End::Handled => due.done(&mut tx, self.group).await?,
+            End::Failed(handlers, holds, plan) => {
+                due.failed(&mut tx, self.group, handlers, holds, plan)
+                    .await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Handled,
+    /// By these handlers; whether the later events of its key have to wait; and what becomes of it.
+    Failed(&'a [String], bool, &'a Plan),
+}
+
+fn until(time: Timestamp) -> Duration {
+    Duration::try_from(time.duration_since(env::now())).unwrap_or(Duration::ZERO)
+}
