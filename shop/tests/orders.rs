@@ -1,14 +1,75 @@
 //! Orders, from the gateway to the notification, as a client sees them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use outrigger::{client::Answer, http::Method};
 use serde_json::{Value, json};
+use servers::Postgres;
 use testkit::TestEnvironment;
+use tokio::sync::OnceCell;
+
+/// Where the services keep what they know.
+#[derive(Clone, Copy)]
+enum On {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes `sqlite::name` and `postgres::name` of each test.
+macro_rules! on_each_engine {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::On::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::On::Postgres).await;
+            })+
+        }
+    };
+}
+
+on_each_engine!(
+    an_order_is_confirmed_and_its_stock_is_gone,
+    too_large_an_order_is_refused_and_nothing_is_reserved_or_charged,
+    an_unknown_user_is_not_found,
+    a_declined_payment_cancels_the_order_and_gives_the_stock_back,
+    a_provider_that_fails_once_still_charges_once,
+    a_price_that_is_not_the_catalogues_is_a_conflict,
+    a_new_name_reaches_the_history,
+    a_customer_with_a_pending_order_hears_that_the_product_runs_low,
+    a_customer_who_prefers_not_to_wait_is_told_where_to_look,
+    g5_sagas_end_when_the_order_service_restarts_in_the_middle,
+);
+
+static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A URL with a new database for each service, on the server of this test program.
+async fn databases() -> String {
+    let server = SERVER.get_or_init(async || Postgres::start().await.expect("a server"));
+    let (server, number) = (server.await, NEXT.fetch_add(1, Ordering::Relaxed));
+    for service in shop::system().services() {
+        let name = format!("{number}-{}", service.name());
+        server.database(&name).await.expect("a database");
+    }
+    format!(
+        "postgres://postgres@127.0.0.1:{}/{number}-{{service}}?pool_size=4",
+        server.port()
+    )
+}
 
 /// The whole shop, with a user and ten lamps.
-async fn shop() -> TestEnvironment {
-    let env = TestEnvironment::start(shop::system())
-        .await
-        .expect("the shop starts");
+async fn shop(on: On) -> TestEnvironment {
+    let mut shop = TestEnvironment::of(shop::system());
+    if let On::Postgres = on {
+        shop = shop.database(&databases().await);
+    }
+    let env = shop.start().await.expect("the shop starts");
     let user = json!({ "id": "ada", "email": "ada@example.com", "name": "Ada" });
     let lamp = json!({ "id": "lamp", "name": "Lamp", "price": 99.99, "stock": 10 });
     created(&env, "/users", user).await;
@@ -51,9 +112,8 @@ async fn finish(env: TestEnvironment) {
     env.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_confirmed_and_its_stock_is_gone() {
-    let env = shop().await;
+async fn an_order_is_confirmed_and_its_stock_is_gone(on: On) {
+    let env = shop(on).await;
 
     let answer = order(&env, lamps(2)).await;
 
@@ -80,9 +140,8 @@ async fn an_order_is_confirmed_and_its_stock_is_gone() {
     env.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn too_large_an_order_is_refused_and_nothing_is_reserved_or_charged() {
-    let env = shop().await;
+async fn too_large_an_order_is_refused_and_nothing_is_reserved_or_charged(on: On) {
+    let env = shop(on).await;
 
     let answer = order(&env, lamps(15)).await;
 
@@ -95,9 +154,8 @@ async fn too_large_an_order_is_refused_and_nothing_is_reserved_or_charged() {
     env.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_user_is_not_found() {
-    let env = shop().await;
+async fn an_unknown_user_is_not_found(on: On) {
+    let env = shop(on).await;
     let mut stranger = lamps(1);
     stranger["userId"] = "nobody".into();
     let answer = order(&env, stranger).await;
@@ -106,9 +164,8 @@ async fn an_unknown_user_is_not_found() {
     finish(env).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_declined_payment_cancels_the_order_and_gives_the_stock_back() {
-    let env = shop().await;
+async fn a_declined_payment_cancels_the_order_and_gives_the_stock_back(on: On) {
+    let env = shop(on).await;
 
     let answer = order(&env, paid_with("tok_declined")).await;
 
@@ -128,9 +185,8 @@ async fn a_declined_payment_cancels_the_order_and_gives_the_stock_back() {
     env.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_fails_once_still_charges_once() {
-    let env = shop().await;
+async fn a_provider_that_fails_once_still_charges_once(on: On) {
+    let env = shop(on).await;
     let answer = order(&env, paid_with("tok_flaky")).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     assert!(env.at_rest().await.expect("at rest").is_empty());
@@ -138,9 +194,8 @@ async fn a_provider_that_fails_once_still_charges_once() {
     env.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_price_that_is_not_the_catalogues_is_a_conflict() {
-    let env = shop().await;
+async fn a_price_that_is_not_the_catalogues_is_a_conflict(on: On) {
+    let env = shop(on).await;
     let mut cheap = lamps(1);
     cheap["items"][0]["price"] = 1.5.into();
     assert_eq!(order(&env, cheap).await.status, 409);
@@ -150,9 +205,8 @@ async fn a_price_that_is_not_the_catalogues_is_a_conflict() {
     finish(env).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_name_reaches_the_history() {
-    let env = shop().await;
+async fn a_new_name_reaches_the_history(on: On) {
+    let env = shop(on).await;
     assert_eq!(order(&env, lamps(1)).await.status, 201);
 
     let change = json!({ "email": "ada@example.org", "name": "Ada Lovelace" });
@@ -176,9 +230,8 @@ async fn a_new_name_reaches_the_history() {
     finish(env).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_customer_with_a_pending_order_hears_that_the_product_runs_low() {
-    let env = shop().await;
+async fn a_customer_with_a_pending_order_hears_that_the_product_runs_low(on: On) {
+    let env = shop(on).await;
     // Crosses the threshold while the order itself is still pending.
     assert_eq!(order(&env, lamps(8)).await.status, 201);
     env.eventually("the customer is told", async || {
@@ -195,9 +248,8 @@ async fn a_customer_with_a_pending_order_hears_that_the_product_runs_low() {
     finish(env).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_customer_who_prefers_not_to_wait_is_told_where_to_look() {
-    let env = shop().await;
+async fn a_customer_who_prefers_not_to_wait_is_told_where_to_look(on: On) {
+    let env = shop(on).await;
     let client = env.client().clone().with_header("prefer", "respond-async");
 
     let answer = client.post("/orders", &lamps(1)).await.expect("an answer");
@@ -216,9 +268,8 @@ async fn a_customer_who_prefers_not_to_wait_is_told_where_to_look() {
     finish(env).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn g5_sagas_end_when_the_order_service_restarts_in_the_middle() {
-    let mut env = shop().await;
+async fn g5_sagas_end_when_the_order_service_restarts_in_the_middle(on: On) {
+    let mut env = shop(on).await;
     let client = env.client().clone().with_header("prefer", "respond-async");
     for _ in 0..5 {
         assert_eq!(

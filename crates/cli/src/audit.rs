@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use outrigger::{Inspection, System};
+use outrigger::{Inspection, Settings, System};
 use serde_json::json;
 
 use crate::{Error, Global, Output, say};
@@ -12,17 +12,22 @@ use crate::{Error, Global, Output, say};
 #[derive(Args)]
 #[command(after_help = "Example:\n  shop audit --data .outrigger --output json")]
 pub(crate) struct Audit {
-    /// The folder of the databases
-    #[arg(long, value_name = "DIR", default_value = ".outrigger")]
-    data: PathBuf,
+    /// The folder of the databases [default: .outrigger]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 impl Audit {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let view = Inspection::open(&system, &self.data)
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| ("data", path.display().to_string()));
+        let settings = Settings::load(&global.config, data)?;
+        let view = Inspection::of(&system, &settings)
             .await
             .map_err(|source| Error::Inspect {
-                path: self.data.clone(),
+                path: settings.data.clone(),
                 source,
             })?;
         let unrest = view.unrest().await.map_err(Error::Look)?;

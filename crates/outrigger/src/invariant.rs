@@ -11,7 +11,7 @@ use events::{
 };
 use futures::future::BoxFuture;
 
-use crate::{System, rejection::chain};
+use crate::{Settings, System, rejection::chain};
 
 type Check = dyn Fn(Inspection) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
 
@@ -84,6 +84,18 @@ impl Inspection {
     /// # Errors
     /// A database that is there but cannot be opened.
     pub async fn open(system: &System, data: &Path) -> data::Result<Self> {
+        let settings = Settings {
+            data: data.to_owned(),
+            ..Settings::default()
+        };
+        Self::of(system, &settings).await
+    }
+
+    /// Opens what there is of `system` where `settings` says.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn of(system: &System, settings: &Settings) -> data::Result<Self> {
         let names = system
             .services()
             .iter()
@@ -91,10 +103,13 @@ impl Inspection {
             .chain([BUS]);
         let mut databases = BTreeMap::new();
         for name in names {
-            let file = data.join(format!("{name}.sqlite"));
-            if file.exists() {
-                let url = format!("sqlite:{}", file.display());
-                databases.insert(name.to_owned(), Database::inspect(&url).await?);
+            let url = match name {
+                BUS => settings.bus_file(),
+                service => settings.database_of(service),
+            };
+            let file = url.reveal().strip_prefix("sqlite:");
+            if file.is_none_or(|file| Path::new(file).exists()) {
+                databases.insert(name.to_owned(), Database::inspect(url.reveal()).await?);
             }
         }
         Ok(Self {

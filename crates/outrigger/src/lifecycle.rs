@@ -85,7 +85,8 @@ pub(crate) async fn start_service(
 async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     let name = service.name();
     let start = |part| Error::start::<data::Error>(name, part);
-    let db = Database::open(&platform.database_of(name))
+    let url = platform.settings().database_of(name);
+    let db = Database::open(url.reveal())
         .await
         .map_err(start("database"))?;
     let db = db.owned_by(name);

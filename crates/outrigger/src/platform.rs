@@ -3,7 +3,7 @@
 //! A [`System`](crate::System) says what there is; a platform says on what it runs. Everything that differs
 //! between one process, many, and a simulation is decided where the platform is made.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use discovery::{InProcess, Instance, Registry, StaticList, Ttl};
 use events::{Bus, EmbeddedBus};
@@ -109,12 +109,6 @@ impl Platform {
     /// The keys that service tokens are signed with.
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
-    }
-
-    /// Where the database of `service` is.
-    pub(crate) fn database_of(&self, service: &str) -> String {
-        let file: PathBuf = self.settings.data.join(format!("{service}.sqlite"));
-        format!("sqlite:{}", file.display())
     }
 
     /// Stops what the platform itself runs; the services on it must have stopped before.

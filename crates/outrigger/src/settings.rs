@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use env::config::Secret;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,10 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// The folder of the embedded databases. Default `.outrigger`.
     pub data: PathBuf,
+    /// The URL of the services' databases, with `{service}` where the name of the service belongs:
+    /// `postgres://{service}:secret@db.local/{service}`. Default: a SQLite file for each in `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Secret>,
     /// The door to the system.
     pub gateway: Gateway,
     /// How services are found.
@@ -41,6 +46,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data: PathBuf::from(".outrigger"),
+            database: None,
             gateway: Gateway::default(),
             discovery: Discovery::default(),
             messaging: Messaging::default(),
@@ -75,6 +81,25 @@ impl Settings {
     /// What is set for `service`, or the defaults.
     pub fn service(&self, service: &str) -> ServiceSettings {
         self.services.get(service).cloned().unwrap_or_default()
+    }
+
+    /// The URL of the embedded bus.
+    pub(crate) fn bus_file(&self) -> Secret {
+        let file = self.data.join(format!("{}.sqlite", crate::invariant::BUS));
+        Secret::new(format!("sqlite:{}", file.display()))
+    }
+
+    /// The URL of the database of `service`: its own one, or that of all, or a SQLite file.
+    pub fn database_of(&self, service: &str) -> Secret {
+        let own = self.services.get(service).map(|own| &own.database);
+        match (own.and_then(Option::as_ref), &self.database) {
+            (Some(own), _) => own.clone(),
+            (None, Some(all)) => Secret::new(all.reveal().replace("{service}", service)),
+            (None, None) => {
+                let file = self.data.join(format!("{service}.sqlite"));
+                Secret::new(format!("sqlite:{}", file.display()))
+            }
+        }
     }
 }
 
@@ -209,12 +234,16 @@ pub enum LogFormat {
 pub struct ServiceSettings {
     /// Where it listens; port 0 lets the system choose. Default `127.0.0.1:0`.
     pub listen: SocketAddr,
+    /// The URL of its database. Default: what `database` says for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Secret>,
 }
 
 impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            database: None,
         }
     }
 }

@@ -82,9 +82,14 @@ impl TestEnvironment {
         Builder::new(system)
     }
 
-    async fn empty(system: System, folder: TempDir) -> Result<Self, Error> {
+    async fn empty(
+        system: System,
+        folder: TempDir,
+        database: Option<String>,
+    ) -> Result<Self, Error> {
         let settings = Settings {
             data: folder.path().to_owned(),
+            database: database.map(env::config::Secret::new),
             ..Settings::default()
         };
         let url = format!(
@@ -228,7 +233,7 @@ impl TestEnvironment {
     /// # Errors
     /// [`Error::Inspect`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
-        Ok(Inspection::open(&self.system, &self.platform.settings().data).await?)
+        Ok(Inspection::of(&self.system, self.platform.settings()).await?)
     }
 
     /// Looks until there is something to see, and returns it; `what` says what is waited for.

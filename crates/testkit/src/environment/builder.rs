@@ -11,6 +11,7 @@ pub struct Builder {
     system: System,
     only: Option<Vec<String>>,
     stubs: Vec<(String, Router)>,
+    database: Option<String>,
 }
 
 impl Builder {
@@ -19,6 +20,7 @@ impl Builder {
             system,
             only: None,
             stubs: Vec::new(),
+            database: None,
         }
     }
 
@@ -36,13 +38,21 @@ impl Builder {
         self
     }
 
+    /// Keeps the services' databases at this URL, in which `{service}` stands for the name of each:
+    /// on a server of PostgreSQL. Default: files in a folder of its own.
+    #[must_use]
+    pub fn database(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Bus`], [`Error::Stub`] and [`Error::System`].
     pub async fn start(self) -> Result<TestEnvironment, Error> {
         let folder = TempDir::with_prefix("outrigger-test-").map_err(Error::Folder)?;
-        let mut environment = TestEnvironment::empty(self.system, folder).await?;
+        let mut environment = TestEnvironment::empty(self.system, folder, self.database).await?;
         let services = environment
             .system
             .services()
