@@ -95,6 +95,7 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use leader::Leadership;
 pub use migrations::Migration;
+pub use postgres::provision;
 pub use row::{FromValue, Row};
 pub use sqlite::QUEUE_LIMIT;
 pub use timers::Timer;

@@ -8,6 +8,7 @@
 //! | `pool.rs` | all of them, with bounds |
 //! | `member.rs` | one transaction |
 //! | `notifier.rs` | waking other processes |
+//! | `provision.rs` | a database and a role for a service |
 //! | `value.rs`, `numeric.rs` | values on the wire |
 //! | `failure.rs` | the server's codes, read once |
 
@@ -17,6 +18,7 @@ mod member;
 mod notifier;
 mod numeric;
 mod pool;
+mod provision;
 mod target;
 mod tls;
 mod value;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::member::Member;
+pub use self::provision::provision;
 use self::{
     connection::{Connection, Place},
     notifier::Notifier,

@@ -215,6 +215,40 @@ async fn a_wrong_password_is_refused_without_showing_it() {
 }
 
 #[tokio::test]
+async fn a_role_cannot_enter_the_database_of_another_one() {
+    let server = Postgres::start_with(Options::new().password("admin"))
+        .await
+        .unwrap();
+    let url = |role: &str, database: &str| {
+        format!(
+            "postgres://{role}:it%27s%20{role}@127.0.0.1:{}/{database}",
+            server.port()
+        )
+    };
+    for service in ["order-service", "user-service", "user-service"] {
+        let password = format!("it's {service}");
+        data::provision(&server.url(), service, &password)
+            .await
+            .unwrap(); // twice does no harm
+        let db = Database::open(&url(service, service)).await.unwrap();
+        db.migrate(ENTRIES).await.unwrap();
+    }
+    for (role, database) in [
+        ("order-service", "user-service"),
+        ("user-service", "order-service"),
+    ] {
+        let error = Database::inspect(&url(role, database)).await.unwrap_err();
+        assert!(matches!(error, Error::Open { .. }), "{error:?}");
+        assert!(
+            format!("{error:?}").contains("permission denied"),
+            "{error:?}"
+        );
+    }
+    let wrong = url("user-service", "user-service").replace("it%27s", "its");
+    Database::inspect(&wrong).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn connections_are_encrypted_and_the_server_is_who_it_says() {
     let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let (pem, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
