@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Version;
+use crate::{Snapshots, Upcaster, Version};
 
 /// A thing whose state is what has happened to it.
 ///
@@ -13,6 +13,12 @@ pub trait Aggregate: Default + Send {
     const KIND: &'static str;
     /// What happens to it: an enum with `#[serde(tag = "type", content = "data")]`.
     type Event: Serialize + DeserializeOwned + Send + Sync;
+    /// How events that were stored in earlier forms are brought to the present one. Default: there are none, and each
+    /// type has schema version 1.
+    const UPCASTERS: &'static [Upcaster] = &[];
+    /// Whether long streams are loaded from a snapshot on: `Some(Snapshots::every(100))`, for a state that serde can
+    /// write. Default: they are not.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
 
     /// Takes in what happened. It cannot be refused: it has happened.
     fn apply(&mut self, event: &Self::Event);

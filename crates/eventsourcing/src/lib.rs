@@ -4,11 +4,11 @@
 //!
 //! - Of any number of [appends](Append::append) that expect the same version of a stream, one succeeds.
 //! - The versions of a stream have no gaps: 1, 2, 3, …
-//! - The positions of all events have no gaps either, and become visible in their order. So who
+//! - Events become visible in the order of their [positions](Position), the same for all readers. So who
 //!   [reads on](Store::read_all) from the last position that it saw never skips an event, whatever order concurrent
 //!   transactions commit in.
 //! - A [projection] takes each event once: its read model and its place commit together.
-//! - An event of a type that the code does not know is an error that names it. It is never skipped.
+//! - An event of a type or schema version that the code does not know is an error that names both. It is never skipped.
 //!
 //! ```
 //! # use outrigger_eventsourcing as eventsourcing;
@@ -51,25 +51,52 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Start reading at [`store`]: it has both directions, appending and reading.
+//! Start reading at [`append`](mod@append) and [`store`], the two directions.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`aggregate`] | what its events say together |
-//! | [`store`] | appending and reading |
+//! | [`append`](mod@append) | appending, one event or a batch |
+//! | [`store`] | reading one stream, or all events |
+//! | `load.rs` | replaying a stream |
+//! | [`subscription`] | following all events |
+//! | [`snapshot`] | shortcuts for long streams |
+//! | [`archive`] | streams that are over |
+//! | [`personal`] | what is personal, and forgetting it |
+//! | [`position`] | the place of an event among all |
 //! | [`recorded`] | an event as it is stored |
+//! | [`upcast`] | events of earlier forms |
 //! | [`projection`] | read models that follow the store |
+//! | `follow.rs` | waiting for events |
+//! | `sqlite.rs`, `postgres.rs` | tables and statements of the two engines |
 
 pub mod aggregate;
+pub mod append;
+pub mod archive;
 mod error;
+mod follow;
+mod load;
+pub mod personal;
+pub mod position;
+mod postgres;
 pub mod projection;
 pub mod recorded;
 mod schema;
+pub mod snapshot;
+mod sqlite;
 pub mod store;
+pub mod subscription;
+pub mod upcast;
 
 pub use aggregate::{Aggregate, Loaded};
+pub use append::{Append, Batch, Expected, Version};
 pub use error::{Error, Result};
+pub use personal::Personal;
+pub use position::Position;
 pub use projection::Projection;
 pub use recorded::{Metadata, Recorded};
 pub use schema::install;
-pub use store::{Append, Expected, Store, Version};
+pub use snapshot::Snapshots;
+pub use store::Store;
+pub use subscription::Subscription;
+pub use upcast::Upcaster;

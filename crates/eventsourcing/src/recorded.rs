@@ -6,20 +6,26 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use telemetry::propagation;
 
-use crate::{Aggregate, Error, Result, Version};
+use crate::{
+    Aggregate, Error, Position, Result, Upcaster, Version,
+    archive::ARCHIVED,
+    upcast::{current, upcast},
+};
 
 /// An event in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// Its place among all events of the database, from 1.
-    pub position: u64,
+    /// Its place among all events of the database.
+    pub position: Position,
     /// Whose event it is: `order/7`.
     pub stream: String,
     /// Its place in the stream, from 1.
     pub version: Version,
-    /// Its type: the name of the variant.
+    /// Its type: the name of the variant, as it was when it was stored.
     pub name: String,
-    /// Its data in JSON; `None` of a variant that has none.
+    /// The schema version of its type that it is stored in, from 1.
+    pub schema: u32,
+    /// Its data in JSON, in the form of that version; `None` of a variant that has none.
     pub data: Option<String>,
     /// Where it came from.
     pub metadata: Metadata,
@@ -64,60 +70,87 @@ impl Recorded {
         self.stream.split_once('/').map_or("", |(_, id)| id)
     }
 
-    /// The event, if it happened to an `A`; `None` if to a thing of another kind.
-    ///
-    /// # Errors
-    /// [`Error::Unreadable`], which names the type that the code does not know.
-    pub fn read<A: Aggregate>(&self) -> Result<Option<A::Event>> {
-        if self.kind() != A::KIND {
-            return Ok(None);
-        }
-        self.decode().map(Some)
+    /// Whom the service was told to [forget](crate::Append::forget), if this is the event that says so: a read model
+    /// deletes what it holds of this person.
+    pub fn forgotten(&self) -> Option<&str> {
+        (self.name == FORGOTTEN).then(|| self.id())
     }
 
-    pub(crate) fn decode<E: DeserializeOwned>(&self) -> Result<E> {
-        let name = Value::from(self.name.as_str());
-        let json = match &self.data {
-            Some(data) => format!(r#"{{"type":{name},"data":{data}}}"#),
-            None => format!(r#"{{"type":{name}}}"#),
+    /// Whether this event says that its stream was [archived](crate::Append::archive).
+    pub fn is_archived(&self) -> bool {
+        self.name == ARCHIVED
+    }
+
+    /// The event in its present form, if it happened to an `A`; `None` if to a thing of another kind, and of the store's
+    /// own events.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], which names the type that the code does not know; [`Error::SchemaVersion`].
+    pub fn read<A: Aggregate>(&self) -> Result<Option<A::Event>> {
+        if self.kind() != A::KIND || self.name == ARCHIVED {
+            return Ok(None);
+        }
+        self.decode(A::UPCASTERS).map(Some)
+    }
+
+    pub(crate) fn decode<E: DeserializeOwned>(&self, upcasters: &'static [Upcaster]) -> Result<E> {
+        let json = match upcast(upcasters, self)? {
+            None => tagged(&self.name, self.data.as_deref()),
+            Some((name, Value::Null)) if self.data.is_none() => tagged(name, None),
+            Some((name, data)) => tagged(name, Some(&data.to_string())),
         };
-        serde_json::from_str(&json).map_err(|source| Error::Unreadable {
+        serde_json::from_str(&json).map_err(|source| self.unreadable(source))
+    }
+
+    pub(crate) fn unreadable(&self, source: serde_json::Error) -> Error {
+        Error::Unreadable {
             stream: self.stream.clone(),
             version: self.version,
             name: self.name.clone(),
+            schema: self.schema,
             source,
-        })
+        }
     }
 
     pub(crate) fn from_row(row: &Row) -> Result<Self> {
-        let (stream, version) = (row.get("stream")?, row.get("version")?);
-        let name = row.get("type")?;
         let metadata = row.get::<String>("metadata")?;
-        let metadata = match serde_json::from_str(&metadata) {
-            Ok(metadata) => metadata,
-            Err(source) => {
-                return Err(Error::Unreadable {
-                    stream,
-                    version,
-                    name,
-                    source,
-                });
-            }
-        };
-        Ok(Self {
-            position: row.get("position")?,
-            stream,
-            version,
-            name,
+        let mut event = Self {
+            position: Position::new(row.get("xact")?, row.get("sequence")?),
+            stream: row.get("stream")?,
+            version: row.get("version")?,
+            name: row.get("type")?,
+            schema: row.get("schema_version")?,
             data: row.get("data")?,
-            metadata,
+            metadata: Metadata::default(),
             time: row.get("recorded")?,
-        })
+        };
+        event.metadata =
+            serde_json::from_str(&metadata).map_err(|source| event.unreadable(source))?;
+        Ok(event)
     }
 }
 
-/// An event's type and data, as they are stored.
-pub(crate) fn encode<E: Serialize>(stream: &str, event: &E) -> Result<(String, Option<String>)> {
+/// The type and the kind of the event that says that a person was forgotten.
+pub(crate) const FORGOTTEN: &str = "$forgotten";
+
+/// The form in which serde knows an event.
+fn tagged(name: &str, data: Option<&str>) -> String {
+    let name = Value::from(name);
+    match data {
+        Some(data) => format!(r#"{{"type":{name},"data":{data}}}"#),
+        None => format!(r#"{{"type":{name}}}"#),
+    }
+}
+
+/// An event as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoded {
+    pub(crate) name: String,
+    pub(crate) schema: u32,
+    pub(crate) data: Option<String>,
+}
+
+pub(crate) fn encode<A: Aggregate>(stream: &str, event: &A::Event) -> Result<Encoded> {
     let value = serde_json::to_value(event).map_err(|source| Error::Encode {
         stream: stream.to_owned(),
         source,
@@ -130,7 +163,15 @@ pub(crate) fn encode<E: Serialize>(stream: &str, event: &E) -> Result<(String, O
     };
     let data = members.remove("data").map(|data| data.to_string());
     match members.remove("type") {
-        Some(Value::String(name)) if members.is_empty() => Ok((name, data)),
+        Some(Value::String(name)) if name.starts_with('$') => Err(Error::ReservedType {
+            stream: stream.to_owned(),
+            name,
+        }),
+        Some(Value::String(name)) if members.is_empty() => Ok(Encoded {
+            schema: current(A::UPCASTERS, &name),
+            name,
+            data,
+        }),
         _ => Err(untagged()),
     }
 }

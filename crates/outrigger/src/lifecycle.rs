@@ -99,6 +99,11 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     events::install(&db)
         .await
         .map_err(Error::start(name, "events"))?;
+    for projection in service.projections() {
+        eventsourcing::projection::prepare(&db, projection.as_ref())
+            .await
+            .map_err(Error::start(name, "projections"))?;
+    }
     let sagas = Sagas::open(db.clone())
         .await
         .map_err(Error::start(name, "sagas"))?;

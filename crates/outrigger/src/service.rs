@@ -181,7 +181,9 @@ impl Service {
         self
     }
 
-    /// Keeps a read model up to date with the service's event store.
+    /// Keeps a read model up to date with the service's event store. Its tables are there before the service is
+    /// reached; a raised version of it is built while the old one is read
+    /// ([`projection`](eventsourcing::projection)).
     #[must_use]
     pub fn projection(mut self, projection: impl Projection) -> Self {
         self.projections.push(Arc::new(projection));

@@ -1,0 +1,355 @@
+//! Appending to streams.
+
+use std::{collections::BTreeMap, fmt, future::Future};
+
+use data::{Engine, Transaction};
+use serde_json::json;
+
+use crate::{
+    Aggregate, Error, Loaded, Metadata, Result,
+    aggregate::stream,
+    archive::{self, ARCHIVED},
+    load::load,
+    personal, postgres,
+    recorded::{Encoded, FORGOTTEN, encode},
+    snapshot, sqlite,
+    store::CHANNEL,
+};
+
+/// How many events a stream has, and so the place of the last of them: 0 where there is none.
+pub type Version = u64;
+
+/// What whoever appends has seen of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It has no events yet. The same as `Version(0)`.
+    NoStream,
+    /// It has this version.
+    Version(Version),
+    /// It does not matter.
+    Any,
+}
+
+impl Expected {
+    fn fits(self, actual: Version) -> bool {
+        match self {
+            Self::NoStream => actual == 0,
+            Self::Version(version) => actual == version,
+            Self::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStream => f.write_str("a new stream"),
+            Self::Version(version) => write!(f, "{version}"),
+            Self::Any => f.write_str("any version"),
+        }
+    }
+}
+
+/// Event sourcing in a [`Transaction`].
+pub trait Append {
+    /// Appends to the stream of the `A` with this id, when the transaction commits; the version that it has then.
+    ///
+    /// On PostgreSQL a version may be taken by a transaction that runs at the same time. That shows as a retryable
+    /// [`Error::Database`] (here or at the commit), and as a [`Error::VersionConflict`] when the transaction is run
+    /// again, as [`Database::transaction`](data::Database::transaction) does.
+    ///
+    /// # Errors
+    /// [`Error::VersionConflict`], after which nothing was written and the transaction may go on; [`Error::Untagged`],
+    /// [`Error::Encode`], [`Error::Database`].
+    fn append<A: Aggregate>(
+        &mut self,
+        id: &str,
+        expected: Expected,
+        events: &[A::Event],
+    ) -> impl Future<Output = Result<Version>> + Send;
+
+    /// Appends all of `batch` or, when an expectation is wrong, nothing of it; the versions that its streams have then,
+    /// one for each [`Batch::append`].
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn append_batch(&mut self, batch: &Batch) -> impl Future<Output = Result<Vec<Version>>> + Send;
+
+    /// Reads the `A` with this id, what this transaction has appended included.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] and the others that say what cannot be read, [`Error::Database`].
+    fn load<A: Aggregate>(&mut self, id: &str) -> impl Future<Output = Result<Loaded<A>>> + Send;
+
+    /// Closes the stream of the `A` with this id and moves its events to the [archive](crate::archive), when the transaction
+    /// commits. Whoever loads it or appends to it then is told so; [`Store::archived`](crate::Store::archived) reads it.
+    /// Those who read all events see them where they were, and one more that [says so](crate::Recorded::is_archived).
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn archive<A: Aggregate>(
+        &mut self,
+        id: &str,
+        expected: Expected,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Makes what was stored about the person `subject` as [`Personal`](crate::Personal) unreadable for ever, when the
+    /// transaction commits. Read models are told by an event ([`Recorded::forgotten`](crate::Recorded::forgotten)).
+    /// [`personal`] says what it does not reach.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    fn forget(&mut self, subject: &str) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl Append for Transaction {
+    async fn append<A: Aggregate>(
+        &mut self,
+        id: &str,
+        expected: Expected,
+        events: &[A::Event],
+    ) -> Result<Version> {
+        let mut batch = Batch::new();
+        batch.append::<A>(id, expected, events)?;
+        let versions = self.append_batch(&batch).await?;
+        Ok(versions.into_iter().sum()) // there is one
+    }
+
+    async fn append_batch(&mut self, batch: &Batch) -> Result<Vec<Version>> {
+        let heads = heads(self, batch).await?;
+        let (mut rows, versions) = batch.number(heads)?;
+        for row in &mut rows {
+            if let Some(data) = &mut row.data {
+                personal::seal(self, &row.stream, data).await?;
+            }
+        }
+        write(self, &rows).await?;
+        Ok(versions)
+    }
+
+    async fn load<A: Aggregate>(&mut self, id: &str) -> Result<Loaded<A>> {
+        let (loaded, replayed) = load(self, id).await?;
+        if let Some(fresh) = snapshot::fresh(id, &loaded, replayed) {
+            snapshot::write(self, fresh).await?;
+        }
+        Ok(loaded)
+    }
+
+    async fn archive<A: Aggregate>(&mut self, id: &str, expected: Expected) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.append::<A>(id, expected, &[])?;
+        let versions = self.append_batch(&batch).await?;
+        let last = versions.into_iter().sum(); // there is one
+        if last == 0 {
+            return Ok(()); // there is nothing to archive
+        }
+        let stream = stream::<A>(id);
+        archive::set_aside(self, &stream, last).await?;
+        write(self, &[Row::own(stream, last + 1, ARCHIVED)]).await
+    }
+
+    async fn forget(&mut self, subject: &str) -> Result<()> {
+        personal::forget(self, subject).await?;
+        let stream = format!("{FORGOTTEN}/{subject}");
+        let last = match self.engine() {
+            Engine::Sqlite => sqlite::heads(self, &[&stream]).await?,
+            _ => postgres::heads(self, &[&stream]).await?,
+        };
+        let last = last.first().map_or(0, |head| head.version);
+        write(self, &[Row::own(stream, last + 1, FORGOTTEN)]).await
+    }
+}
+
+/// Writes events that have their versions.
+async fn write(tx: &mut Transaction, rows: &[Row]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let metadata = serde_json::to_string(&Metadata::current()).map_err(|source| {
+        let stream = rows.first().map(|row| row.stream.clone());
+        Error::Encode {
+            stream: stream.unwrap_or_default(),
+            source,
+        }
+    })?;
+    let written = match tx.engine() {
+        Engine::Sqlite => sqlite::insert(tx, rows, &metadata).await?,
+        _ => postgres::insert(tx, rows, &metadata).await?,
+    };
+    if written < rows.len() as u64 {
+        return Err(Error::Overtaken);
+    }
+    tx.notify(CHANNEL);
+    Ok(())
+}
+
+/// Events for several streams, which are appended together.
+///
+/// ```
+/// # use outrigger_eventsourcing as eventsourcing;
+/// # use eventsourcing::{Aggregate, Append, Batch, Expected};
+/// # #[derive(Default)] struct Account;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # #[serde(tag = "type", content = "data")]
+/// # enum AccountEvent { Withdrawn(i64), Deposited(i64) }
+/// # impl Aggregate for Account {
+/// #     const KIND: &'static str = "account";
+/// #     type Event = AccountEvent;
+/// #     fn apply(&mut self, _: &AccountEvent) {}
+/// # }
+/// async fn transfer(tx: &mut data::Transaction, seen: u64) -> eventsourcing::Result<()> {
+///     let mut batch = Batch::new();
+///     batch
+///         .append::<Account>("7", Expected::Version(seen), &[AccountEvent::Withdrawn(5)])?
+///         .append::<Account>("8", Expected::Any, &[AccountEvent::Deposited(5)])?;
+///     tx.append_batch(&batch).await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    stream: String,
+    expected: Expected,
+    events: Vec<Encoded>,
+}
+
+impl Batch {
+    /// With nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds events for the stream of the `A` with this id. What is added for the same stream later expects the version
+    /// that it has after these.
+    ///
+    /// # Errors
+    /// [`Error::Untagged`], [`Error::Encode`].
+    pub fn append<A: Aggregate>(
+        &mut self,
+        id: &str,
+        expected: Expected,
+        events: &[A::Event],
+    ) -> Result<&mut Self> {
+        let stream = stream::<A>(id);
+        let encoded = events.iter().map(|event| encode::<A>(&stream, event));
+        let events = encoded.collect::<Result<_>>()?;
+        self.parts.push(Part {
+            stream,
+            expected,
+            events,
+        });
+        Ok(self)
+    }
+
+    /// Gives each event its version, if all expectations are right; and the version after each part.
+    fn number(&self, mut heads: BTreeMap<String, Head>) -> Result<(Vec<Row>, Vec<Version>)> {
+        let mut rows = Vec::new();
+        let mut versions = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let head = heads.entry(part.stream.clone()).or_default();
+            if head.closed {
+                return Err(Error::Archived {
+                    stream: part.stream.clone(),
+                });
+            }
+            let head = &mut head.version;
+            if !part.expected.fits(*head) {
+                return Err(Error::VersionConflict {
+                    stream: part.stream.clone(),
+                    expected: part.expected,
+                    actual: *head,
+                });
+            }
+            for event in &part.events {
+                *head += 1;
+                rows.push(Row::new(&part.stream, *head, event));
+            }
+            versions.push(*head);
+        }
+        Ok((rows, versions))
+    }
+}
+
+/// An event on its way into the table.
+pub(crate) struct Row {
+    pub(crate) stream: String,
+    pub(crate) version: Version,
+    pub(crate) name: String,
+    pub(crate) schema: u32,
+    pub(crate) data: Option<String>,
+}
+
+impl Row {
+    fn new(stream: &str, version: Version, event: &Encoded) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            version,
+            name: event.name.clone(),
+            schema: event.schema,
+            data: event.data.clone(),
+        }
+    }
+
+    /// One of the store's own events.
+    fn own(stream: String, version: Version, name: &str) -> Self {
+        Self {
+            stream,
+            version,
+            name: name.to_owned(),
+            schema: 1,
+            data: None,
+        }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json!({
+            "stream": self.stream,
+            "version": self.version,
+            "name": self.name,
+            "schema": self.schema,
+            "data": self.data,
+        })
+    }
+}
+
+/// The last event of a stream.
+#[derive(Default)]
+pub(crate) struct Head {
+    stream: String,
+    version: Version,
+    closed: bool,
+}
+
+impl Head {
+    pub(crate) fn from_row(row: &data::Row) -> Result<Self> {
+        Ok(Self {
+            stream: row.get("stream")?,
+            version: row.get("version")?,
+            closed: row.get::<String>("type")? == ARCHIVED,
+        })
+    }
+}
+
+/// The last event of each stream of `batch` that has events.
+async fn heads(tx: &mut Transaction, batch: &Batch) -> Result<BTreeMap<String, Head>> {
+    let mut streams: Vec<&str> = batch
+        .parts
+        .iter()
+        .map(|part| part.stream.as_str())
+        .collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let heads = match tx.engine() {
+        Engine::Sqlite => sqlite::heads(tx, &streams).await?,
+        _ => postgres::heads(tx, &streams).await?,
+    };
+    Ok(heads
+        .into_iter()
+        .map(|head| (head.stream.clone(), head))
+        .collect())
+}

@@ -1,0 +1,78 @@
+//! The event store on SQLite: there is one writer, so the sequence in which events were appended is their order, and a
+//! rollback gives its numbers back.
+
+use data::{Migration, Transaction, params};
+
+use crate::{
+    Result,
+    append::{Head, Row},
+    store::int,
+};
+
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "event store",
+        include_str!("../migrations/sqlite_0001.sql"),
+    ),
+    Migration::new(
+        2,
+        "the rowid is the order, schema versions, versions of projections",
+        include_str!("../migrations/sqlite_0002.sql"),
+    ),
+    Migration::new(
+        3,
+        "snapshots, archive, keys of persons",
+        include_str!("../migrations/sqlite_0003.sql"),
+    ),
+];
+
+pub(crate) const COLUMNS: &str =
+    "0 AS xact, sequence, stream, version, type, schema_version, data, metadata, recorded";
+
+/// What comes after the position $1, at most $2.
+pub(crate) const READ_ALL: &str =
+    "SELECT 0 AS xact, sequence, stream, version, type, schema_version, data, metadata, recorded
+     FROM outrigger_events WHERE sequence > $1
+     UNION ALL
+     SELECT 0 AS xact, sequence, stream, version, type, schema_version, data, metadata, recorded
+     FROM outrigger_events_archive WHERE sequence > $1
+     ORDER BY sequence LIMIT $2";
+
+/// The last event of each of `streams`, where there is one.
+pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<Head>> {
+    let last = "SELECT stream, version, type FROM outrigger_events WHERE stream = $1
+                ORDER BY version DESC LIMIT 1";
+    let mut heads = Vec::with_capacity(streams.len());
+    for &stream in streams {
+        if let Some(row) = tx.query_one(last, params![stream]).await? {
+            heads.push(Head::from_row(&row)?);
+        }
+    }
+    Ok(heads)
+}
+
+/// Writes `rows`, one by one: a statement costs no round trip here. How many were written.
+pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row], metadata: &str) -> Result<u64> {
+    let now = env::now();
+    let mut written = 0;
+    for row in rows {
+        written += tx
+            .execute(
+                "INSERT INTO outrigger_events
+                 (stream, version, type, schema_version, data, metadata, recorded)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                params![
+                    row.stream.as_str(),
+                    int(row.version),
+                    row.name.as_str(),
+                    row.schema,
+                    row.data.as_deref(),
+                    metadata,
+                    now
+                ],
+            )
+            .await?;
+    }
+    Ok(written)
+}
