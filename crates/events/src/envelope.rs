@@ -172,7 +172,7 @@ impl CloudEvent {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let key = self.partitionkey.as_deref();
         for (name, value) in [
             ("id", Some(self.id.as_str())),

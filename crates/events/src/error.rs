@@ -93,6 +93,20 @@ pub enum Error {
         /// What was given.
         cursor: String,
     },
+    /// The URL of the bus cannot be used.
+    #[error("the URL of the bus cannot be used: {reason}; write `nats://host:4222`, see the guide")]
+    InvalidUrl {
+        /// What is wrong with it; never a secret.
+        reason: String,
+    },
+    /// The bus is there, and cannot give what is guaranteed.
+    #[error("{what} cannot be used: {reason}")]
+    Unsuitable {
+        /// The server or the stream.
+        what: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The bus does not answer; what was asked of it may be asked again.
     #[error("the bus does not answer")]
     Unavailable {
@@ -125,6 +139,8 @@ impl Error {
             | Self::InvalidPattern { .. }
             | Self::NoDeadLetter { .. }
             | Self::InvalidCursor { .. }
+            | Self::InvalidUrl { .. }
+            | Self::Unsuitable { .. }
             | Self::Unavailable { .. }
             | Self::Database(_) => false,
         }

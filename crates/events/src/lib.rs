@@ -60,6 +60,7 @@ pub mod envelope;
 mod error;
 pub mod event;
 pub mod handlers;
+pub mod nats;
 mod pattern;
 pub mod publish;
 pub mod relay;
@@ -76,6 +77,7 @@ pub use event::Event;
 pub use handlers::{Handler, Handlers, PreparedHandler};
 /// Implements [`Event`](trait@Event) for a struct.
 pub use macros::Event;
+pub use nats::NatsBus;
 pub use publish::Publish;
 /// What derives a JSON Schema; the derive finds `schemars` where it is in scope.
 pub use schemars::{self, JsonSchema};

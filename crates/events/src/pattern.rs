@@ -28,3 +28,12 @@ pub(crate) fn covers(pattern: &str, kind: &str) -> bool {
         Some(prefix) => kind.starts_with(prefix),
     }
 }
+
+/// Whether every type that `narrow` covers is covered by `wide` too.
+pub(crate) fn includes(wide: &str, narrow: &str) -> bool {
+    match (prefix(wide), prefix(narrow)) {
+        (Some(wide), Some(narrow)) => narrow.starts_with(wide),
+        (None, Some(_)) => false,
+        (_, None) => covers(wide, narrow),
+    }
+}

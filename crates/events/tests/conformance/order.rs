@@ -7,7 +7,7 @@ use outrigger_events as events;
 use proptest::prelude::*;
 
 use super::join;
-use crate::support::event;
+use crate::support::{event, moment, pace};
 
 /// What may happen to a bus. Numbers choose among what there is, modulo how many there are.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Model {
                 let Some((member, delivery)) = self.choose(it) else {
                     return;
                 };
-                let after = Duration::from_secs(seconds);
+                let after = pace(Duration::from_secs(seconds));
                 self.members[member]
                     .retry(&delivery, after)
                     .await
@@ -103,7 +103,7 @@ impl Model {
                 self.members[member] = join(&self.bus, "orders", &["order.*"]).await;
                 self.taken.retain(|(holder, _)| *holder != member);
             }
-            Step::Pass(seconds) => env::sleep(Duration::from_secs(seconds)).await,
+            Step::Pass(seconds) => env::sleep(pace(Duration::from_secs(seconds))).await,
         }
     }
 
@@ -118,7 +118,7 @@ impl Model {
 
     async fn take(&mut self, member: usize, limit: usize) {
         let next = self.members[member].next(limit);
-        let Ok(taken) = tokio::time::timeout(Duration::from_millis(1), next).await else {
+        let Ok(taken) = tokio::time::timeout(moment() / 10, next).await else {
             return;
         };
         let taken = taken.expect("deliveries");

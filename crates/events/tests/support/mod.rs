@@ -63,17 +63,47 @@ pub(crate) async fn take(subscription: &dyn Subscription, limit: usize) -> Vec<D
     soon(subscription.next(limit)).await.expect("deliveries")
 }
 
+/// Whether the bus is on a real server, so that time cannot be paused: see [`pace`].
+static REAL_TIME: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+
+/// From here on tests wait in real time.
+pub(crate) fn real_time() {
+    _ = REAL_TIME.set(());
+}
+
+/// A length of time of a test: as it is when time is paused, a twentieth of it when it passes for real.
+pub(crate) fn pace(length: Duration) -> Duration {
+    length / if REAL_TIME.get().is_some() { 20 } else { 1 }
+}
+
+/// How long a test waits to see that nothing comes. A real server needs some time to bring what it has.
+pub(crate) fn moment() -> Duration {
+    let real = REAL_TIME.get().is_some();
+    Duration::from_millis(if real { 500 } else { 50 })
+}
+
+/// Takes until `count` deliveries have come, and there must be no more than those; sorted by id, for those of
+/// different keys come in any order.
+pub(crate) async fn gather(subscription: &dyn Subscription, count: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.extend(take(subscription, count.max(10)).await);
+    }
+    assert_eq!(taken.len(), count, "{taken:?}");
+    taken.sort_by(|one, other| one.event.id.cmp(&other.event.id));
+    taken
+}
+
 /// Holds that there is nothing to take, now and for a while.
 pub(crate) async fn nothing(subscription: &dyn Subscription) {
-    let wait = Duration::from_millis(50);
-    if let Ok(taken) = tokio::time::timeout(wait, subscription.next(10)).await {
+    if let Ok(taken) = tokio::time::timeout(moment(), subscription.next(10)).await {
         panic!("nothing was to be delivered, but: {taken:?}");
     }
 }
 
 /// Takes and acknowledges until nothing comes; returns the ids in the order in which they came.
 pub(crate) async fn drain(subscription: &dyn Subscription) -> Vec<String> {
-    drain_for(subscription, Duration::from_millis(50)).await
+    drain_for(subscription, moment()).await
 }
 
 /// The same, with another time after which what has not come does not come.

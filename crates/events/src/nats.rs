@@ -1,0 +1,152 @@
+//! The bus on NATS JetStream.
+//!
+//! One stream holds the events, under the subjects `<stream>.<partition>.<type>`. The partition is the hash of the
+//! event's key. A group has a durable pull consumer for each partition that lets out one event at a time, so the server
+//! keeps the order of a key (G4) across any number of replicas; different partitions are handled at the same time.
+//!
+//! What is guaranteed, and by what:
+//!
+//! - **Order**: [`publish`] says why a batch that fails in the middle changes none; [`subscription`] says why a lost
+//!   acknowledgement does not.
+//! - **Not lost** (G2): a publication counts when the server has acknowledged it, a delivery is given back when its
+//!   lease runs out. Whether the server has an acknowledged event on its disk is **its** setting:
+//!   [`check`](check::check) says whether it syncs.
+//! - **Idempotent**: by the event's id within the server's window; after that by the consumer's inbox.
+//!
+//! What differs from the embedded bus: events of different keys that share a partition wait for each other while one
+//! is being taken or put off; and an event leaves the stream when it is older than
+//! [`max_age`](Options::max_age), handled or not.
+
+mod connection;
+mod group;
+mod message;
+mod options;
+mod publish;
+mod pump;
+mod stream;
+mod subject;
+mod subscription;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Bus, CloudEvent, Error, Result, Subscription, error::chain, pattern};
+use connection::Connection;
+pub use options::Options;
+use options::Target;
+use pump::Pump;
+use subscription::{Member, Shared};
+
+/// See the [module](self). Clones are handles of one connection.
+#[derive(Clone)]
+pub struct NatsBus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connection: Connection,
+    /// The number of partitions, once the stream was seen.
+    partitions: tokio::sync::Mutex<Option<u16>>,
+    stop: CancellationToken,
+    pumps: TaskTracker,
+}
+
+impl NatsBus {
+    /// Connects to `url`: `nats://` or `tls://`, several hosts with commas between them, and [`Options`] as its
+    /// parameters.
+    ///
+    /// A server that does not answer is no error: it is tried for ever, and until then what is asked of the bus fails
+    /// with [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`]; [`Error::Unsuitable`] when the server answers and it, or its stream, cannot be used.
+    pub async fn connect(url: &str, options: Options) -> Result<Self> {
+        let target = Target::parse(url, options)?;
+        let name = target.name();
+        let bus = Self {
+            inner: Arc::new(Inner {
+                connection: Connection::open(target).await?,
+                partitions: tokio::sync::Mutex::new(None),
+                stop: CancellationToken::new(),
+                pumps: TaskTracker::new(),
+            }),
+        };
+        match bus.inner.ready().await {
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(server = name, error = chain(&error), "the bus does not answer yet");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(bus)
+    }
+
+    /// Ends every subscription, gives back what they had not settled, and waits until the server has heard it.
+    pub async fn close(&self) {
+        self.inner.stop.cancel();
+        self.inner.pumps.close();
+        self.inner.pumps.wait().await;
+    }
+}
+
+impl Inner {
+    /// Waits for a connection, and makes or checks the stream. Returns the number of the connection and of partitions.
+    async fn ready(&self) -> Result<(u64, u16)> {
+        let state = self.connection.ready().await?;
+        let mut known = self.partitions.lock().await;
+        if let Some(partitions) = *known {
+            return Ok((state.number, partitions));
+        }
+        let partitions = stream::ensure(&self.connection).await?;
+        *known = Some(partitions);
+        Ok((state.number, partitions))
+    }
+
+    async fn publish(&self, batch: &[CloudEvent]) -> Result<()> {
+        let (number, partitions) = self.ready().await?;
+        let published = publish::publish(&self.connection, number, partitions, batch).await;
+        if published.as_ref().is_err_and(Error::is_retryable) {
+            // The stream may be gone; it is looked for again.
+            *self.partitions.lock().await = None;
+        }
+        published
+    }
+
+    async fn subscribe(&self, group: &str, types: &[String]) -> Result<Member> {
+        for wanted in types {
+            pattern::check(wanted)?;
+        }
+        let (number, partitions) = self.ready().await?;
+        let interests = group::join(&self.connection, partitions, group, types).await?;
+        let stop = self.stop.child_token();
+        let connection = self.connection.clone();
+        let shared = Arc::new(Shared::new(connection, group, types, interests, stop));
+        let inbox = format!("{}.*", shared.inbox);
+        let inbox = self.connection.client.subscribe(inbox).await;
+        let inbox = inbox.map_err(|error| Error::Unavailable {
+            source: error.into(),
+        })?;
+        let pump = Pump::new(Arc::clone(&shared), inbox, number);
+        self.pumps.spawn(pump.run());
+        Ok(Member { shared })
+    }
+}
+
+impl Bus for NatsBus {
+    fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.inner.publish(&batch).await })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        types: &'a [String],
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
+        Box::pin(async move {
+            let member = self.inner.subscribe(group, types).await?;
+            Ok(Box::new(member) as Box<dyn Subscription>)
+        })
+    }
+}
