@@ -26,6 +26,9 @@ pub(crate) enum Error {
         #[source]
         source: outrigger::data::Error,
     },
+    /// The bus cannot be looked at.
+    #[error("cannot look at the bus")]
+    Bus(#[from] outrigger::events::Error),
     /// A check could not be carried out.
     #[error("cannot look: {0}")]
     Look(String),

@@ -9,12 +9,13 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `simulate`. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `doctor`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;
 mod check;
 mod deploy;
+mod doctor;
 mod error;
 mod serve;
 mod signals;
@@ -74,6 +75,7 @@ enum Verb {
     Check(check::Check),
     Audit(audit::Audit),
     Deploy(deploy::Deploy),
+    Doctor(doctor::Doctor),
     #[cfg(feature = "simulation")]
     Simulate(simulate::Simulate),
 }
@@ -106,6 +108,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Check(check) => Ok(check.run(&system, &global)),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
+        Verb::Doctor(doctor) => runtime()?.block_on(doctor.run(&system, &global)),
         #[cfg(feature = "simulation")]
         Verb::Simulate(simulate) => simulate.run(system, &global),
     }

@@ -10,8 +10,8 @@ use crate::{Error, Global, Output, note, say, signals};
 
 /// Run one service, or the gateway, as a process of its own
 ///
-/// It finds the services that it calls under `[peers]` in the settings. Its events stay on its own embedded
-/// bus until a shared one is configured.
+/// It finds the services that it calls under `[peers]` in the settings, and meets their events on the bus that
+/// `messaging.bus` names. Without one its events stay on an embedded bus of its own.
 #[derive(Args)]
 #[command(after_help = "Example:\n  shop serve user-service --listen 127.0.0.1:7001")]
 pub(crate) struct Serve {

@@ -97,7 +97,7 @@ pub use leader::Leadership;
 pub use migrations::Migration;
 pub use postgres::provision;
 pub use row::{FromValue, Row};
-pub use sqlite::QUEUE_LIMIT;
+pub use sqlite::{QUEUE_LIMIT, sqlite_version};
 pub use timers::Timer;
 pub use transaction::Transaction;
 pub use value::Value;

@@ -127,6 +127,15 @@ fn become_writer(connection: &Connection) -> Result<()> {
         .map_err(|error| failed("busy_timeout", error))
 }
 
+/// The version of the bundled SQLite.
+///
+/// # Errors
+/// [`Error::OldEngine`], as opening a database would say.
+pub fn sqlite_version() -> Result<&'static str> {
+    check_version(rusqlite::version_number(), rusqlite::version())?;
+    Ok(rusqlite::version())
+}
+
 fn check_version(number: i32, name: &str) -> Result<()> {
     if number < REQUIRED.0 {
         return Err(Error::OldEngine {

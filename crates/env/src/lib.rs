@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`clock`] | wall time, monotonic time, waiting |
 //! | [`chance`] | random numbers and ids |
+//! | [`finding`] | what a look at a part of the system has found |
 //! | [`net`] | listening and connecting |
 //! | [`config`] | typed configuration from file, environment and flags |
 //! | [`problem`] | RFC 9457 problem details, the one form of an error on the wire |
@@ -27,6 +28,7 @@
 pub mod chance;
 pub mod clock;
 pub mod config;
+pub mod finding;
 pub mod net;
 pub mod problem;
 pub mod request;
@@ -34,6 +36,7 @@ pub mod world;
 
 pub use chance::{Random, id, random};
 pub use clock::{Elapsed, Instant, Timestamp, instant, now, sleep, sleep_until, timeout};
+pub use finding::{Finding, Severity};
 pub use problem::Problem;
 pub use request::RequestContext;
 pub use uuid::Uuid;

@@ -10,16 +10,18 @@
 //!   acknowledgement does not.
 //! - **Not lost** (G2): a publication counts when the server has acknowledged it, a delivery is given back when its
 //!   lease runs out. Whether the server has an acknowledged event on its disk is **its** setting:
-//!   [`check`](check::check) says whether it syncs.
+//!   [`check`] says whether it syncs, and so does a warning at the start.
 //! - **Idempotent**: by the event's id within the server's window; after that by the consumer's inbox.
 //!
 //! What differs from the embedded bus: events of different keys that share a partition wait for each other while one
 //! is being taken or put off; and an event leaves the stream when it is older than
 //! [`max_age`](Options::max_age), handled or not.
 
+mod check;
 mod connection;
 mod group;
 mod message;
+mod monitor;
 mod options;
 mod publish;
 mod pump;
@@ -34,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, CloudEvent, Error, Result, Subscription, error::chain, pattern};
 use connection::Connection;
+pub use check::check;
 pub use options::Options;
 use options::Target;
 use pump::Pump;
@@ -74,7 +77,10 @@ impl NatsBus {
             }),
         };
         match bus.inner.ready().await {
-            Ok(_) => {}
+            Ok(_) => {
+                let connection = bus.inner.connection.clone();
+                bus.inner.pumps.spawn(check::warn(connection));
+            }
             Err(error) if error.is_retryable() => {
                 tracing::warn!(server = name, error = chain(&error), "the bus does not answer yet");
             }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use conformance::order::any_step;
+use env::Severity;
 use events::{Bus, CloudEvent, Error, NatsBus, Subscription, nats};
 use outrigger_events as events;
 use proptest::{
@@ -387,4 +388,40 @@ async fn a_message_that_is_no_event_is_left_out() {
     })
     .await;
     assert_eq!(drain(orders.as_ref()).await, ["a-1"]);
+}
+
+async fn severity_of_sync(server: &Nats) -> (Severity, String) {
+    let findings = nats::check(&server.url(), options()).await.expect("a look");
+    let sync = findings.into_iter().find(|it| it.subject.ends_with("sync"));
+    let sync = sync.expect("a finding about sync");
+    (sync.severity, sync.advice)
+}
+
+#[tokio::test]
+async fn a_check_says_whether_the_server_syncs_before_it_acknowledges() {
+    let lazy = plain().await;
+    let (severity, advice) = severity_of_sync(&lazy).await;
+    assert_eq!(severity, Severity::Warning);
+    assert!(advice.contains("sync_interval: always"), "{advice}");
+    let durable = server(servers::nats::Options {
+        sync_always: true,
+        ..servers::nats::Options::default()
+    })
+    .await;
+    assert_eq!(severity_of_sync(&durable).await.0, Severity::Fine);
+}
+
+#[tokio::test]
+async fn a_check_of_a_server_that_is_away_is_an_error_and_makes_no_stream() {
+    let mut server = plain().await;
+    let findings = nats::check(&server.url(), options()).await.expect("a look");
+    let absent = findings.iter().find(|it| it.subject.contains("stream"));
+    assert_eq!(absent.expect("a finding").found, "there is none");
+    server.kill().await;
+    let quick = nats::Options {
+        timeout: Duration::from_millis(300),
+        ..options()
+    };
+    let findings = nats::check(&server.url(), quick).await.expect("a look");
+    assert_eq!(findings[0].severity, Severity::Error);
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use discovery::{InProcess, Instance, Registry, StaticList, Ttl};
-use events::{Bus, EmbeddedBus};
+use events::{Bus, EmbeddedBus, NatsBus, nats};
 use identity::Keyring;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,6 +17,8 @@ use crate::{Error, Result, Settings, invariant::BUS};
 pub struct Platform {
     settings: Arc<Settings>,
     bus: Arc<dyn Bus>,
+    /// The bus again, where it is one that is to be told of the end.
+    nats: Option<NatsBus>,
     registry: Arc<dyn Registry>,
     keyring: Keyring,
     stop: CancellationToken,
@@ -34,6 +36,7 @@ impl Platform {
         Self {
             settings: Arc::new(settings),
             bus,
+            nats: None,
             registry,
             keyring,
             stop: CancellationToken::new(),
@@ -41,7 +44,8 @@ impl Platform {
         }
     }
 
-    /// The embedded parts of one process: a bus in the data folder, a registry in memory.
+    /// The parts of one process: the bus that the settings name, by default one in the data folder, and a registry in
+    /// memory.
     ///
     /// # Errors
     /// [`Error::DataFolder`], and [`Error::Start`] for a bus or keys that cannot be opened.
@@ -55,8 +59,8 @@ impl Platform {
         Ok(platform)
     }
 
-    /// What one service needs in a process of its own: the others are where `peers` in the settings say, and
-    /// its bus is its own.
+    /// What one service needs in a process of its own: the others are where `peers` in the settings say. Its
+    /// bus is the one that the settings name, by default one of its own.
     ///
     /// # Errors
     /// As [`embedded`](Self::embedded), and [`Error::Start`] for a peer that cannot be found.
@@ -84,11 +88,19 @@ impl Platform {
             .clone()
             .unwrap_or_else(|| data.join("keys.json"));
         let keyring = Keyring::open(&keys).map_err(Error::start("the platform", "keys"))?;
-        let url = format!("sqlite:{}", data.join(format!("{BUS}.sqlite")).display());
-        let bus = EmbeddedBus::open(&url)
+        let Some(url) = settings.messaging.bus.clone() else {
+            let url = format!("sqlite:{}", data.join(format!("{BUS}.sqlite")).display());
+            let bus = EmbeddedBus::open(&url)
+                .await
+                .map_err(Error::start("the platform", "bus"))?;
+            return Ok(Self::new(settings, Arc::new(bus), registry, keyring));
+        };
+        let bus = NatsBus::connect(url.reveal(), nats::Options::default())
             .await
             .map_err(Error::start("the platform", "bus"))?;
-        Ok(Self::new(settings, Arc::new(bus), registry, keyring))
+        let mut platform = Self::new(settings, Arc::new(bus.clone()), registry, keyring);
+        platform.nats = Some(bus);
+        Ok(platform)
     }
 
     /// The settings that everything on this platform has.
@@ -116,5 +128,8 @@ impl Platform {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        if let Some(bus) = &self.nats {
+            bus.close().await;
+        }
     }
 }

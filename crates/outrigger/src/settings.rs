@@ -144,6 +144,10 @@ impl Default for Discovery {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Messaging {
+    /// The bus: the URL of NATS, such as `nats://host:4222`, with what [`events::nats::Options`] has as parameters.
+    /// By default the embedded bus, which only one process has. It may hold a password, so it is never printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<Secret>,
     /// After how many failed deliveries a message becomes a dead letter. Default 8.
     pub max_deliveries: u32,
     /// How many messages of different keys a service handles at once. Default 64.
@@ -153,6 +157,7 @@ pub struct Messaging {
 impl Default for Messaging {
     fn default() -> Self {
         Self {
+            bus: None,
             max_deliveries: 8,
             concurrency: 64,
         }

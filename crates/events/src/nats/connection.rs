@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Event, ServerError,
+    Client, ConnectOptions, Event,
     jetstream::{self, Context},
 };
 use tokio::sync::watch;
@@ -197,22 +197,26 @@ fn note(
             state.send_modify(|state| state.up = false);
         }
         Event::ServerError(error) => {
-            tracing::warn!(server, error = error.to_string(), "NATS complains");
-            let text = match error {
-                ServerError::AuthorizationViolation => {
-                    "it refuses the user; check user, password, token or credentials".to_owned()
-                }
-                other => other.to_string(),
-            };
+            let text = explain(&error.to_string());
+            tracing::warn!(server, error = text, "NATS complains");
             *complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }
         Event::ClientError(error) => {
-            let text = error.to_string();
+            let text = explain(&error.to_string());
             tracing::debug!(server, error = text, "NATS cannot be reached");
             *complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }
         Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => {
             tracing::info!(server, event = event.to_string(), "NATS says");
         }
+    }
+}
+
+/// What was said, with what to do where that is known.
+fn explain(text: &str) -> String {
+    if text.to_ascii_lowercase().contains("authorization violation") {
+        "it refuses the user; check user, password, token or credentials".to_owned()
+    } else {
+        text.to_owned()
     }
 }

@@ -85,7 +85,7 @@ fn config(options: &Options) -> Config {
 }
 
 /// What about a stream breaks a guarantee. What merely differs is for [`check`](super::check) to say.
-fn check(found: &Config, options: &Options) -> Result<u16> {
+pub(super) fn check(found: &Config, options: &Options) -> Result<u16> {
     let partitions = found.metadata.get(PARTITIONS).and_then(|it| it.parse().ok());
     let partitions: u16 = partitions.filter(|it| *it > 0).ok_or_else(|| {
         unsuitable(options, format!("its metadata has no `{PARTITIONS}`, so it was not made by this program; name another stream"))

@@ -1,0 +1,147 @@
+//! Whether a NATS server is set as the guarantees need it.
+//!
+//! JetStream acknowledges what it has not yet synced to its disk, unless it is told to sync always: a crash of the
+//! machine can then lose what was acknowledged, up to two minutes of it by default (nats-server #7564, and Jepsen's
+//! analysis of NATS 2.12.1). The outboxes keep what they have published for a while, so that it can be published again;
+//! but the server that loses nothing is the one that is set so.
+
+use std::{sync::Once, time::Duration};
+
+use env::{Finding, Severity};
+
+use super::{
+    connection::Connection,
+    monitor,
+    options::{Options, Target},
+    stream,
+};
+use crate::{Error, Result, error::chain};
+
+/// What an operator sets.
+const ADVICE: &str = "set `jetstream { sync_interval: always }` in the server's configuration";
+/// For how long the outboxes keep what they have published.
+const OUTBOX: Duration = Duration::from_secs(60 * 60);
+
+/// Looks at the server and the stream at `url`, and changes nothing.
+///
+/// # Errors
+/// [`Error::InvalidUrl`]. A server that does not answer is a finding.
+pub async fn check(url: &str, options: Options) -> Result<Vec<Finding>> {
+    let target = Target::parse(url, options)?;
+    let name = format!("NATS {}", target.name());
+    let connection = Connection::open(target).await?;
+    let mut findings = Vec::new();
+    match connection.ready().await {
+        Ok(_) => {
+            let version = connection.client.server_info().version;
+            findings.push(Finding::fine(&name, format!("answers, version {version}")));
+        }
+        Err(error) => {
+            let advice = match error {
+                Error::Unavailable { .. } => "start it, or correct `messaging.bus`",
+                _ => "",
+            };
+            findings.push(Finding::new(Severity::Error, &name, chain(&error), advice));
+            return Ok(findings);
+        }
+    }
+    findings.push(sync(&connection).await);
+    findings.extend(stream_findings(&connection).await);
+    Ok(findings)
+}
+
+/// Says once in the log when the server acknowledges before it syncs.
+pub(super) async fn warn(connection: Connection) {
+    static SAID: Once = Once::new();
+    let finding = sync(&connection).await;
+    SAID.call_once(|| match finding.severity {
+        Severity::Fine => {}
+        Severity::Note => {
+            tracing::info!(server = finding.subject, advice = finding.advice, "{}", finding.found);
+        }
+        Severity::Warning | Severity::Error => {
+            tracing::warn!(server = finding.subject, advice = finding.advice, "{}", finding.found);
+        }
+    });
+}
+
+async fn sync(connection: &Connection) -> Finding {
+    let subject = format!("NATS {}, sync", connection.target.name());
+    match monitor::sync(&connection.target).await {
+        Ok(sync) if sync.always => Finding::fine(subject, "writes to disk before it acknowledges"),
+        Ok(sync) => Finding::new(
+            Severity::Warning,
+            subject,
+            format!(
+                "acknowledges events up to {:?} before they are on its disk: a crash of its machine can lose them",
+                sync.interval
+            ),
+            ADVICE,
+        ),
+        Err(reason) => Finding::new(
+            Severity::Note,
+            subject,
+            format!("whether it writes to disk before it acknowledges cannot be seen: {reason}"),
+            format!("{ADVICE}; to have it checked, set `http_port: 8222` there and add `?monitor=http://host:8222` here"),
+        ),
+    }
+}
+
+async fn stream_findings(connection: &Connection) -> Vec<Finding> {
+    let options = &connection.target.options;
+    let subject = format!("NATS stream `{}`", options.stream);
+    let config = match stream::find(connection).await {
+        Ok(Some(info)) => info.config,
+        Ok(None) => {
+            let advice = "the first service to start makes it";
+            return vec![Finding::new(Severity::Note, subject, "there is none", advice)];
+        }
+        Err(error) => return vec![Finding::new(Severity::Error, subject, chain(&error), "")],
+    };
+    let partitions = match stream::check(&config, options) {
+        Ok(partitions) => partitions,
+        Err(error) => return vec![Finding::new(Severity::Error, subject, chain(&error), "")],
+    };
+    let mut findings = vec![Finding::fine(
+        &subject,
+        format!("holds what the guarantees need, {partitions} partitions"),
+    )];
+    if config.num_replicas != options.replicas {
+        findings.push(Finding::new(
+            Severity::Warning,
+            &subject,
+            format!("is kept on {} servers, not {}", config.num_replicas, options.replicas),
+            format!("`nats stream edit {} --replicas {}`", options.stream, options.replicas),
+        ));
+    }
+    if config.max_age != options.max_age {
+        findings.push(Finding::new(
+            Severity::Note,
+            &subject,
+            format!("drops events after {:?}, not {:?}", config.max_age, options.max_age),
+            format!("`nats stream edit {} --max-age`", options.stream),
+        ));
+    }
+    let window = config.duplicate_window;
+    findings.push(if window < options.dedupe_window {
+        Finding::new(
+            Severity::Warning,
+            &subject,
+            format!("knows an id for {window:?}, not {:?}", options.dedupe_window),
+            format!("`nats stream edit {} --dupe-window`", options.stream),
+        )
+    } else if window < OUTBOX {
+        Finding::new(
+            Severity::Note,
+            &subject,
+            format!(
+                "knows an id for {window:?}; what outboxes publish again from {OUTBOX:?} back takes its space twice, \
+                 and is handled once"
+            ),
+            "",
+        )
+    } else {
+        Finding::fine(&subject, format!("knows an id for {window:?}"))
+    });
+    findings
+}
