@@ -35,8 +35,8 @@ use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, CloudEvent, Error, Result, Subscription, error::chain, pattern};
-use connection::Connection;
 pub use check::check;
+use connection::Connection;
 pub use options::Options;
 use options::Target;
 use pump::Pump;
@@ -82,7 +82,11 @@ impl NatsBus {
                 bus.inner.pumps.spawn(check::warn(connection));
             }
             Err(error) if error.is_retryable() => {
-                tracing::warn!(server = name, error = chain(&error), "the bus does not answer yet");
+                tracing::warn!(
+                    server = name,
+                    error = chain(&error),
+                    "the bus does not answer yet"
+                );
             }
             Err(error) => return Err(error),
         }

@@ -83,7 +83,8 @@ async fn g2_not_lost_when_the_bus_restarts() {
 #[tokio::test]
 async fn g4_ordered_and_g2_not_lost_whatever_happens() {
     let algorithm = Config::default().rng_algorithm;
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(algorithm));
+    let mut runner =
+        TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(algorithm));
     for _ in 0..3 {
         let steps = collection::vec(any_step(), 30..40).new_tree(&mut runner);
         let steps = steps.expect("steps").current();
@@ -148,9 +149,14 @@ async fn publish_all(bus: &Arc<dyn Bus>) {
     for first in (0..100).step_by(10) {
         let numbers = first..first + 10;
         let batch: Vec<_> = numbers
-            .flat_map(|number| (0..10).map(move |key| event("order.created", &format!("k{key}"), number)))
+            .flat_map(|number| {
+                (0..10).map(move |key| event("order.created", &format!("k{key}"), number))
+            })
             .collect();
-        eventually("the batch is taken", async || bus.publish(batch.clone()).await.is_ok()).await;
+        eventually("the batch is taken", async || {
+            bus.publish(batch.clone()).await.is_ok()
+        })
+        .await;
     }
 }
 
@@ -167,7 +173,10 @@ async fn g4_ordered_across_replicas_that_share_the_work() {
     seen.assert_in_order();
     for replica in replicas {
         let handled = replica.await.expect("no panic");
-        assert!(handled > 50, "one of three replicas handled {handled} of 1000");
+        assert!(
+            handled > 50,
+            "one of three replicas handled {handled} of 1000"
+        );
     }
 }
 
@@ -202,13 +211,17 @@ async fn g2_not_lost_and_g4_ordered_when_the_server_is_killed_under_load() {
 #[tokio::test]
 async fn g2_not_lost_when_a_process_dies() {
     let server = plain().await;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     let url = server.url();
     let dying = runtime.spawn(async move {
         let bus = NatsBus::connect(&url, options()).await.expect("a bus");
         let bus: Arc<dyn Bus> = Arc::new(bus);
-        bus.publish(vec![event("order.created", "a", 1)]).await.expect("published");
+        bus.publish(vec![event("order.created", "a", 1)])
+            .await
+            .expect("published");
         let orders = join(&bus).await;
         let taken = take(orders.as_ref(), 1).await;
         (bus, orders, taken)
@@ -228,7 +241,9 @@ async fn a_lease_is_kept_while_a_handler_works() {
     let server = plain().await;
     let bus = connect(&server).await;
     let (first, second) = (join(&bus).await, join(&bus).await);
-    bus.publish(vec![event("order.created", "a", 1)]).await.expect("published");
+    bus.publish(vec![event("order.created", "a", 1)])
+        .await
+        .expect("published");
     let taken = take(first.as_ref(), 1).await;
     // Twice as long as the lease.
     let stolen = tokio::time::timeout(Duration::from_secs(4), second.next(1)).await;
@@ -245,7 +260,9 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
         timeout: Duration::from_millis(300),
         ..options()
     };
-    let bus = NatsBus::connect(&server.url(), quick).await.expect("no error yet");
+    let bus = NatsBus::connect(&server.url(), quick)
+        .await
+        .expect("no error yet");
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let published = bus.publish(vec![event("order.created", "a", 1)]).await;
     let error = published.expect_err("nobody is there");
@@ -268,8 +285,13 @@ async fn an_event_that_is_too_large_is_named_with_the_limit() {
     let bus = connect(&server).await;
     let mut large = event("order.created", "a", 1);
     large.data = json!("x".repeat(5000));
-    let refused = bus.publish(vec![event("order.created", "b", 1), large]).await;
-    let Err(Error::TooLarge { id, size, limit, .. }) = refused else {
+    let refused = bus
+        .publish(vec![event("order.created", "b", 1), large])
+        .await;
+    let Err(Error::TooLarge {
+        id, size, limit, ..
+    }) = refused
+    else {
         panic!("{refused:?}")
     };
     assert_eq!((id.as_str(), limit), ("a-1", 4096));
@@ -286,7 +308,9 @@ async fn a_user_is_needed_where_the_server_wants_one_and_never_printed() {
     })
     .await;
     let bus = connect(&server).await;
-    bus.publish(vec![event("order.created", "a", 1)]).await.expect("published");
+    bus.publish(vec![event("order.created", "a", 1)])
+        .await
+        .expect("published");
 
     let quick = nats::Options {
         timeout: Duration::from_millis(500),
@@ -320,9 +344,14 @@ async fn a_server_that_is_too_old_is_refused_with_the_version_that_is_needed() {
             });
         }
     });
-    let refused = NatsBus::connect(&format!("nats://{address}"), options()).await.err();
+    let refused = NatsBus::connect(&format!("nats://{address}"), options())
+        .await
+        .err();
     let text = refused.expect("refused").to_string();
-    assert!(text.contains("2.9.10") && text.contains("2.10 or later"), "{text}");
+    assert!(
+        text.contains("2.9.10") && text.contains("2.10 or later"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -333,7 +362,10 @@ async fn a_stream_that_breaks_a_guarantee_is_refused_and_not_changed() {
         partitions: Some(8),
         ..options()
     };
-    let refused = NatsBus::connect(&server.url(), other).await.err().expect("refused");
+    let refused = NatsBus::connect(&server.url(), other)
+        .await
+        .err()
+        .expect("refused");
     let text = refused.to_string();
     assert!(text.contains("it has 64 partitions, not 8"), "{text}");
     // Who does not say how many takes what there is.
@@ -350,7 +382,9 @@ async fn another_language_reads_and_publishes_cloudevents() {
     let server = plain().await;
     let bus = connect(&server).await;
     let mut published = event("order.created", "a", 1);
-    published.extensions.insert("note".to_owned(), json!("50 % of Œuvres"));
+    published
+        .extensions
+        .insert("note".to_owned(), json!("50 % of Œuvres"));
     bus.publish(vec![published]).await.expect("published");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nats/client.py");
     let python = tokio::process::Command::new("python3")
@@ -378,13 +412,17 @@ async fn another_language_reads_and_publishes_cloudevents() {
 async fn a_message_that_is_no_event_is_left_out() {
     let server = plain().await;
     let bus = connect(&server).await;
-    let mut stream = env::net::connect(server.address()).await.expect("connected");
+    let mut stream = env::net::connect(server.address())
+        .await
+        .expect("connected");
     let text = "CONNECT {\"verbose\":false,\"headers\":true}\r\nPUB outrigger.44.order.created 4\r\n{no}\r\nPING\r\n";
     stream.write_all(text.as_bytes()).await.expect("sent");
     let orders = join(&bus).await;
     // The same partition.
     eventually("both are taken", async || {
-        bus.publish(vec![event("order.created", "a", 1)]).await.is_ok()
+        bus.publish(vec![event("order.created", "a", 1)])
+            .await
+            .is_ok()
     })
     .await;
     assert_eq!(drain(orders.as_ref()).await, ["a-1"]);

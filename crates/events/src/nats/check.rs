@@ -57,10 +57,20 @@ pub(super) async fn warn(connection: Connection) {
     SAID.call_once(|| match finding.severity {
         Severity::Fine => {}
         Severity::Note => {
-            tracing::info!(server = finding.subject, advice = finding.advice, "{}", finding.found);
+            tracing::info!(
+                server = finding.subject,
+                advice = finding.advice,
+                "{}",
+                finding.found
+            );
         }
         Severity::Warning | Severity::Error => {
-            tracing::warn!(server = finding.subject, advice = finding.advice, "{}", finding.found);
+            tracing::warn!(
+                server = finding.subject,
+                advice = finding.advice,
+                "{}",
+                finding.found
+            );
         }
     });
 }
@@ -82,7 +92,9 @@ async fn sync(connection: &Connection) -> Finding {
             Severity::Note,
             subject,
             format!("whether it writes to disk before it acknowledges cannot be seen: {reason}"),
-            format!("{ADVICE}; to have it checked, set `http_port: 8222` there and add `?monitor=http://host:8222` here"),
+            format!(
+                "{ADVICE}; to have it checked, set `http_port: 8222` there and add `?monitor=http://host:8222` here"
+            ),
         ),
     }
 }
@@ -94,7 +106,12 @@ async fn stream_findings(connection: &Connection) -> Vec<Finding> {
         Ok(Some(info)) => info.config,
         Ok(None) => {
             let advice = "the first service to start makes it";
-            return vec![Finding::new(Severity::Note, subject, "there is none", advice)];
+            return vec![Finding::new(
+                Severity::Note,
+                subject,
+                "there is none",
+                advice,
+            )];
         }
         Err(error) => return vec![Finding::new(Severity::Error, subject, chain(&error), "")],
     };
@@ -110,15 +127,24 @@ async fn stream_findings(connection: &Connection) -> Vec<Finding> {
         findings.push(Finding::new(
             Severity::Warning,
             &subject,
-            format!("is kept on {} servers, not {}", config.num_replicas, options.replicas),
-            format!("`nats stream edit {} --replicas {}`", options.stream, options.replicas),
+            format!(
+                "is kept on {} servers, not {}",
+                config.num_replicas, options.replicas
+            ),
+            format!(
+                "`nats stream edit {} --replicas {}`",
+                options.stream, options.replicas
+            ),
         ));
     }
     if config.max_age != options.max_age {
         findings.push(Finding::new(
             Severity::Note,
             &subject,
-            format!("drops events after {:?}, not {:?}", config.max_age, options.max_age),
+            format!(
+                "drops events after {:?}, not {:?}",
+                config.max_age, options.max_age
+            ),
             format!("`nats stream edit {} --max-age`", options.stream),
         ));
     }

@@ -91,7 +91,11 @@ impl Connection {
     /// Waits until there is a connection, not longer than an answer may take; then checks the server's version.
     pub(super) async fn ready(&self) -> Result<State> {
         let mut state = self.state.clone();
-        let up = env::timeout(self.target.options.timeout, state.wait_for(|state| state.up)).await;
+        let up = env::timeout(
+            self.target.options.timeout,
+            state.wait_for(|state| state.up),
+        )
+        .await;
         let state = match up {
             Ok(Ok(state)) => *state,
             Ok(Err(_)) | Err(_) => return Err(self.away()),
@@ -111,7 +115,10 @@ impl Connection {
 
     /// Why nothing can be asked now.
     pub(super) fn away(&self) -> Error {
-        let complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaint = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let said = complaint.as_deref().unwrap_or("it does not answer");
         Error::Unavailable {
             source: format!("no connection to {}: {said}", self.target.name()).into(),
@@ -214,7 +221,10 @@ fn note(
 
 /// What was said, with what to do where that is known.
 fn explain(text: &str) -> String {
-    if text.to_ascii_lowercase().contains("authorization violation") {
+    if text
+        .to_ascii_lowercase()
+        .contains("authorization violation")
+    {
         "it refuses the user; check user, password, token or credentials".to_owned()
     } else {
         text.to_owned()

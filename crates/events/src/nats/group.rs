@@ -56,7 +56,11 @@ impl Interest {
             *since = included.map(|(_, since)| *since).min().unwrap_or(last);
         }
         for (old, since) in &self.since {
-            if changed.patterns.iter().any(|new| pattern::includes(new, old)) {
+            if changed
+                .patterns
+                .iter()
+                .any(|new| pattern::includes(new, old))
+            {
                 let entry = changed.since.entry(old.clone()).or_insert(*since);
                 *entry = (*entry).min(*since);
             }
@@ -65,7 +69,10 @@ impl Interest {
     }
 
     pub(super) fn wants(&self, kind: &str, sequence: u64) -> Want {
-        let covering = self.since.iter().filter(|(it, _)| pattern::covers(it, kind));
+        let covering = self
+            .since
+            .iter()
+            .filter(|(it, _)| pattern::covers(it, kind));
         match covering.map(|(_, since)| *since).min() {
             Some(since) if sequence > since => Want::Yes,
             Some(_) => Want::TooOld,
@@ -96,8 +103,8 @@ pub(super) async fn restore(
     group: &str,
     patterns: &[String],
 ) -> Result<Vec<Interest>> {
-    let restoring =
-        (0..partitions).map(|partition| join_partition(connection, group, partition, patterns, None));
+    let restoring = (0..partitions)
+        .map(|partition| join_partition(connection, group, partition, patterns, None));
     future::try_join_all(restoring).await
 }
 
@@ -164,14 +171,19 @@ pub(super) async fn wanted_now(
 ) -> Result<Interest> {
     let name = subject::consumer(group, partition);
     let found = find(connection, &name).await?;
-    found.as_ref().map(interest).ok_or_else(|| Error::Unavailable {
-        source: format!("the consumer `{name}` is gone").into(),
-    })
+    found
+        .as_ref()
+        .map(interest)
+        .ok_or_else(|| Error::Unavailable {
+            source: format!("the consumer `{name}` is gone").into(),
+        })
 }
 
 async fn find(connection: &Connection, name: &str) -> Result<Option<Info>> {
     let stream = &connection.target.options.stream;
-    let found = connection.jetstream.get_consumer_from_stream::<pull::Config, _, _>(name, stream);
+    let found = connection
+        .jetstream
+        .get_consumer_from_stream::<pull::Config, _, _>(name, stream);
     match found.await {
         Ok(consumer) => Ok(Some(consumer.cached_info().clone())),
         Err(error) if is_missing(&error) => Ok(None),

@@ -58,7 +58,9 @@ pub(super) async fn sync(target: &Target) -> Result<Sync, String> {
 /// `host:port` of the monitoring.
 fn place(target: &Target) -> Result<String, String> {
     if let Some(url) = &target.options.monitor {
-        let place = url.strip_prefix("http://").map(|it| it.trim_end_matches('/'));
+        let place = url
+            .strip_prefix("http://")
+            .map(|it| it.trim_end_matches('/'));
         return place
             .map(str::to_owned)
             .ok_or_else(|| format!("`monitor` is http://host:port, not `{url}`"));

@@ -175,7 +175,11 @@ impl Options {
             return Err(wrong("`dedupe_window` is at most `max_age`"));
         }
         let empty = |path: &PathBuf| path.as_os_str().is_empty();
-        if self.certificate.as_ref().is_some_and(|(certificate, key)| empty(certificate) || empty(key)) {
+        if self
+            .certificate
+            .as_ref()
+            .is_some_and(|(certificate, key)| empty(certificate) || empty(key))
+        {
             return Err(wrong("`certificate` and `key` go together"));
         }
         Ok(())

@@ -94,9 +94,15 @@ async fn send(connection: &Connection, outgoing: Outgoing) -> Result<()> {
         .payload(outgoing.payload);
     let sent = async {
         let subject = outgoing.subject.clone();
-        connection.jetstream.send_publish(subject, publish).await?.await
+        connection
+            .jetstream
+            .send_publish(subject, publish)
+            .await?
+            .await
     };
-    let Err(error) = sent.await else { return Ok(()) };
+    let Err(error) = sent.await else {
+        return Ok(());
+    };
     let refused = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .map(jetstream::Error::error_code);

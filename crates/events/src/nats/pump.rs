@@ -87,7 +87,10 @@ impl Pump {
 
     fn wake_at(&self) -> Instant {
         let state = self.shared.state();
-        let asked = state.partitions.iter().filter_map(|partition| partition.asked);
+        let asked = state
+            .partitions
+            .iter()
+            .filter_map(|partition| partition.asked);
         let asked = asked.filter(|_| state.wants_more(env::instant())).min();
         let times = [asked, state.give_back_at(), self.restore_at];
         let first = times.into_iter().flatten().min();
@@ -143,7 +146,11 @@ impl Pump {
             Ok(false) => return self.end(reply, AckKind::Ack).await,
             Err(error) => {
                 let group = &self.shared.group;
-                tracing::warn!(group, error = chain(&error), "cannot see what the group wants");
+                tracing::warn!(
+                    group,
+                    error = chain(&error),
+                    "cannot see what the group wants"
+                );
                 return self.end(reply, AckKind::Nak(Some(PAUSE))).await;
             }
         }
@@ -167,7 +174,9 @@ impl Pump {
     async fn wants(&self, number: u16, kind: &str, sequence: u64) -> Result<bool, Error> {
         let known = {
             let mut state = self.shared.state();
-            state.partition(number).map(|it| it.interest.wants(kind, sequence))
+            state
+                .partition(number)
+                .map(|it| it.interest.wants(kind, sequence))
         };
         if known != Some(Want::Unknown) {
             return Ok(known == Some(Want::Yes));
@@ -195,7 +204,13 @@ impl Pump {
         if !ended {
             let group = &self.shared.group;
             let status = status.as_u16();
-            tracing::debug!(group, partition = number, status, description, "NATS gives nothing");
+            tracing::debug!(
+                group,
+                partition = number,
+                status,
+                description,
+                "NATS gives nothing"
+            );
         }
     }
 
@@ -268,14 +283,18 @@ impl Pump {
             Err(error) => {
                 self.failures += 1;
                 let group = &shared.group;
-                tracing::warn!(group, error = chain(&error), "cannot ask the bus for events");
+                tracing::warn!(
+                    group,
+                    error = chain(&error),
+                    "cannot ask the bus for events"
+                );
                 Some(now + RESTORE.delay(self.failures))
             }
         };
     }
 
     async fn ask(&self) {
-        let idle = self.shared.state().to_ask(env::instant());
+        let idle = self.shared.state().ask_now(env::instant());
         for partition in idle {
             if let Err(error) = self.shared.ask(partition).await {
                 tracing::debug!(error = chain(&error), "NATS cannot be asked");

@@ -86,13 +86,17 @@ fn config(options: &Options) -> Config {
 
 /// What about a stream breaks a guarantee. What merely differs is for [`check`](super::check) to say.
 pub(super) fn check(found: &Config, options: &Options) -> Result<u16> {
-    let partitions = found.metadata.get(PARTITIONS).and_then(|it| it.parse().ok());
+    let partitions = found
+        .metadata
+        .get(PARTITIONS)
+        .and_then(|it| it.parse().ok());
     let partitions: u16 = partitions.filter(|it| *it > 0).ok_or_else(|| {
         unsuitable(options, format!("its metadata has no `{PARTITIONS}`, so it was not made by this program; name another stream"))
     })?;
     let subjects = subject::all(&options.stream);
     let bounded = found.max_bytes > 0 || found.max_messages > 0;
-    let drops = bounded && found.discard == DiscardPolicy::Old || found.max_messages_per_subject > 0;
+    let drops =
+        bounded && found.discard == DiscardPolicy::Old || found.max_messages_per_subject > 0;
     for (broken, reason) in [
         (
             options.partitions.is_some_and(|it| it != partitions),

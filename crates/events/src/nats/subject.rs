@@ -84,7 +84,13 @@ mod tests {
 
     #[test]
     fn filters_do_not_overlap() {
-        let patterns = ["order.created", "order.*", "order.a.*", "user.updated", "user.updated"];
+        let patterns = [
+            "order.created",
+            "order.*",
+            "order.a.*",
+            "user.updated",
+            "user.updated",
+        ];
         let patterns = patterns.map(str::to_owned);
         assert_eq!(
             filters("shop", 0, &patterns),

@@ -123,7 +123,8 @@ impl Shared {
         let consumer = subject::consumer(&self.group, partition);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let client = &self.connection.client;
-        let sent = client.publish_with_reply(subject, self.answer_to(partition), request("").into());
+        let sent =
+            client.publish_with_reply(subject, self.answer_to(partition), request("").into());
         sent.await.map_err(unavailable)
     }
 
@@ -137,7 +138,6 @@ impl Shared {
         let told = self.connection.client.publish(reply, payload);
         told.await.map_err(unavailable)
     }
-
 }
 
 impl State {
@@ -152,7 +152,7 @@ impl State {
     }
 
     /// The partitions to ask for an event now; they count as asked from here on.
-    pub(super) fn to_ask(&mut self, now: Instant) -> Vec<u16> {
+    pub(super) fn ask_now(&mut self, now: Instant) -> Vec<u16> {
         if !self.wants_more(now) {
             return Vec::new();
         }
