@@ -24,6 +24,7 @@ pub fn system() -> System {
         .service(order::service())
         .service(notification::service())
         .gateway(include_str!("../gateway.toml"))
+        .contracts(concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/schemas"))
         .invariant(
             "no piece of stock is lost or made",
             invariants::stock_is_conserved,

@@ -1,11 +1,12 @@
 //! Opening a database, reading from it, beginning to write.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
     Changes, Engine, Result, Row, Transaction, Value,
     engine::Backend,
     framework,
+    owner::Owner,
     postgres::{self, Postgres},
     sqlite::{Place, Sqlite},
 };
@@ -14,7 +15,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Database {
     backend: Arc<Backend>,
-    owner: Arc<str>,
+    owner: Owner,
 }
 
 impl Database {
@@ -72,14 +73,14 @@ impl Database {
         let file = place.path().file_stem().unwrap_or_default();
         let name = file.to_string_lossy();
         Self {
-            owner: name.into(),
+            owner: Owner::new(&name),
             backend: Arc::new(Backend::Sqlite(sqlite)),
         }
     }
 
     fn of_server(postgres: Postgres) -> Self {
         Self {
-            owner: postgres.name().into(),
+            owner: Owner::new(postgres.name()),
             backend: Arc::new(Backend::Postgres(postgres)),
         }
     }
@@ -97,7 +98,18 @@ impl Database {
     #[must_use]
     pub fn owned_by(self, service: &str) -> Self {
         Self {
-            owner: service.into(),
+            owner: self.owner.named(service),
+            ..self
+        }
+    }
+
+    /// The same database, of a service that publishes messages of these schemas and no others: whoever publishes
+    /// asks [`Transaction::may_publish`]. Until they are named, any may be published.
+    #[must_use]
+    pub fn publishing(self, schemas: impl IntoIterator<Item = String>) -> Self {
+        let schemas: BTreeSet<_> = schemas.into_iter().collect();
+        Self {
+            owner: self.owner.declaring(schemas),
             ..self
         }
     }
@@ -105,7 +117,7 @@ impl Database {
     /// The service whose database this is: the `source` of its events. Until it is named, the name
     /// of the file or of the database.
     pub fn owner(&self) -> &str {
-        &self.owner
+        &self.owner.name
     }
 
     /// Begins a transaction, when it is this one's turn to write.
@@ -120,7 +132,7 @@ impl Database {
     /// seconds.
     pub async fn begin(&self) -> Result<Transaction> {
         let member = self.backend.begin().await?;
-        Ok(Transaction::new(member, Arc::clone(&self.owner)))
+        Ok(Transaction::new(member, self.owner.clone()))
     }
 
     /// All rows of a query, of what is committed. It never waits for the writer. Bound it with
@@ -161,7 +173,7 @@ impl Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("owner", &self.owner)
+            .field("owner", &self.owner())
             .finish_non_exhaustive()
     }
 }

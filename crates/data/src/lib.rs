@@ -62,6 +62,7 @@
 //! |---|---|
 //! | [`database`] | opening, reading, beginning |
 //! | [`transaction`] | writing |
+//! | `owner.rs` | whose database it is |
 //! | `retry.rs` | running a transaction again after a conflict |
 //! | [`engine`] | which engine it is, and the dispatch |
 //! | [`value`], [`row`] | what goes in and what comes out |
@@ -81,6 +82,7 @@ pub mod inbox;
 pub mod leader;
 pub mod migrations;
 pub mod outbox;
+mod owner;
 mod postgres;
 mod retry;
 pub mod row;

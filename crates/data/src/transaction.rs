@@ -10,6 +10,7 @@ use crate::{
     Engine, Error, Result, Row, Value,
     engine::Member,
     outbox::{self, Message},
+    owner::Owner,
 };
 
 /// A transaction. Dropped, it is rolled back.
@@ -25,7 +26,7 @@ pub struct Transaction {
     /// Until it ends.
     member: Option<Member>,
     engine: Engine,
-    owner: Arc<str>,
+    owner: Owner,
     outbox: Vec<Message>,
     notified: BTreeSet<&'static str>,
     state: State,
@@ -44,7 +45,7 @@ enum State {
 }
 
 impl Transaction {
-    pub(crate) fn new(member: Member, owner: Arc<str>) -> Self {
+    pub(crate) fn new(member: Member, owner: Owner) -> Self {
         Self {
             engine: member.engine(),
             member: Some(member),
@@ -69,7 +70,13 @@ impl Transaction {
 
     /// The service whose database this is, as [`Database::owner`](crate::Database::owner).
     pub fn owner(&self) -> &str {
-        &self.owner
+        &self.owner.name
+    }
+
+    /// Whether the service has declared that it publishes messages of this schema, as in
+    /// [`Database::publishing`](crate::Database::publishing).
+    pub fn may_publish(&self, schema: &str) -> bool {
+        self.owner.declares(schema)
     }
 
     /// Runs a statement; the number of rows that it inserted, updated or deleted.
@@ -192,7 +199,7 @@ impl Drop for Transaction {
             home.put(Self {
                 member: Some(member),
                 engine: self.engine,
-                owner: Arc::clone(&self.owner),
+                owner: self.owner.clone(),
                 outbox: mem::take(&mut self.outbox),
                 notified: mem::take(&mut self.notified),
                 state: self.state,
@@ -219,7 +226,7 @@ impl Home {
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
-            .field("owner", &self.owner)
+            .field("owner", &self.owner())
             .finish_non_exhaustive()
     }
 }

@@ -16,6 +16,19 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A service publishes what it has not declared.
+    #[error(
+        "{service} publishes {kind} v{version} without declaring it; \
+         add `.publishes::<..>()` of that event to the description of {service}"
+    )]
+    Undeclared {
+        /// The service.
+        service: String,
+        /// The event's type.
+        kind: &'static str,
+        /// The version of its schema.
+        version: u32,
+    },
     /// An event is larger than any bus need carry.
     #[error(
         "event {id} of type {kind} has {size} bytes, at most {limit} are carried; \
@@ -135,6 +148,7 @@ impl Error {
             | Self::UnknownVersion { .. }
             | Self::WrongType { .. } => true,
             Self::Encode { .. }
+            | Self::Undeclared { .. }
             | Self::TooLarge { .. }
             | Self::InvalidPattern { .. }
             | Self::NoDeadLetter { .. }

@@ -59,6 +59,9 @@ where
 /// entry in the inbox, under `group/pattern`: where one fails, what another did stays, and only the one that failed is tried again.
 /// (The second handler of a pattern is `group/pattern#2`, and so on.)
 ///
+/// While an event gets a new version, add a handler for the new one beside the old one's, behind it so that the names
+/// in the inbox stay: each gets the events of its version.
+///
 /// ```
 /// # use outrigger_events as events;
 /// use data::Transaction;
@@ -89,11 +92,20 @@ pub struct Handlers {
 #[derive(Clone)]
 pub(crate) struct Entry {
     pattern: Arc<str>,
+    /// The version of the event that it reads; any where it takes the event as it came.
+    version: Option<u32>,
     /// What the inbox knows the handler by, within its group.
     pub(crate) name: Arc<str>,
     /// Whether later events of a key wait behind one that it could not handle.
     pub(crate) holds: bool,
     pub(crate) start: Arc<Start>,
+}
+
+impl Entry {
+    /// Whether it reads the very version that the event has.
+    pub(crate) fn is_for_version_of(&self, event: &CloudEvent) -> bool {
+        self.version.is_some() && self.version == event.version()
+    }
 }
 
 /// Reads the event and prepares; what comes of it is to be done in the transaction.
@@ -119,7 +131,7 @@ impl Handlers {
         H: for<'a> Handler<'a, E>,
     {
         let handler = Arc::new(handler);
-        self.add(E::TYPE, move |event| {
+        self.add(E::TYPE, Some(E::VERSION), move |event| {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 let event = event.decode::<E>()?;
@@ -135,7 +147,7 @@ impl Handlers {
         H: for<'a> Handler<'a, CloudEvent>,
     {
         let handler = Arc::new(handler);
-        self.add(pattern, move |event| {
+        self.add(pattern, None, move |event| {
             let handler = Arc::clone(&handler);
             Box::pin(async move { Ok(Box::new(Plain { handler, event }) as Box<dyn Effect>) })
         })
@@ -156,7 +168,7 @@ impl Handlers {
         H: for<'a> PreparedHandler<'a, E, P>,
     {
         let (prepare, handler) = (Arc::new(prepare), Arc::new(handler));
-        self.add(E::TYPE, move |envelope| {
+        self.add(E::TYPE, Some(E::VERSION), move |envelope| {
             let (prepare, handler) = (Arc::clone(&prepare), Arc::clone(&handler));
             Box::pin(async move {
                 let event = envelope.decode::<E>()?;
@@ -180,7 +192,7 @@ impl Handlers {
         H: for<'a> PreparedHandler<'a, CloudEvent, P>,
     {
         let (prepare, handler) = (Arc::new(prepare), Arc::new(handler));
-        self.add(pattern, move |event| {
+        self.add(pattern, None, move |event| {
             let (prepare, handler) = (Arc::clone(&prepare), Arc::clone(&handler));
             Box::pin(async move {
                 let prepared = prepare(event.clone()).await?;
@@ -216,16 +228,21 @@ impl Handlers {
         types
     }
 
-    /// The handlers of events of the type `kind`.
-    pub(crate) fn matching(&self, kind: &str) -> impl Iterator<Item = &Entry> {
-        self.entries
-            .iter()
-            .filter(move |entry| pattern::covers(&entry.pattern, kind))
+    /// The handlers of an event. One that reads another version of it is passed over, if there is one for this.
+    pub(crate) fn matching<'a>(&'a self, event: &'a CloudEvent) -> impl Iterator<Item = &'a Entry> {
+        let covering = move |entry: &&Entry| pattern::covers(&entry.pattern, &event.kind);
+        let mut entries = self.entries.iter().filter(covering);
+        let known = entries.any(|entry| entry.is_for_version_of(event));
+        let reads = move |entry: &&Entry| {
+            !known || entry.version.is_none() || entry.is_for_version_of(event)
+        };
+        self.entries.iter().filter(covering).filter(reads)
     }
 
     fn add(
         mut self,
         pattern: &str,
+        version: Option<u32>,
         start: impl Fn(CloudEvent) -> BoxFuture<'static, Result<Box<dyn Effect>, BoxError>>
         + Send
         + Sync
@@ -238,6 +255,7 @@ impl Handlers {
         };
         self.entries.push(Entry {
             pattern: pattern.into(),
+            version,
             name,
             holds: true,
             start: Arc::new(start),

@@ -4,7 +4,7 @@ use data::{Transaction, outbox};
 use env::RequestContext;
 use telemetry::propagation;
 
-use crate::{CloudEvent, Event, Result};
+use crate::{CloudEvent, Error, Event, Result};
 
 /// Publishes events when a transaction commits.
 ///
@@ -17,19 +17,32 @@ pub trait Publish {
     /// Publishes `event`.
     ///
     /// # Errors
-    /// [`Error::Encode`](crate::Error::Encode), [`Error::TooLarge`](crate::Error::TooLarge).
+    /// [`Error::Encode`], [`Error::TooLarge`]; [`Error::Undeclared`] where the service says what it publishes, and
+    /// this is not among it.
     fn publish<E: Event>(&mut self, event: E) -> Result<()>;
 
     /// Publishes what has no type of its own here. What the envelope says already stays as it is.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish), and [`Error::InvalidEnvelope`](crate::Error::InvalidEnvelope).
+    /// As [`publish`](Self::publish), and [`Error::InvalidEnvelope`].
     fn publish_raw(&mut self, event: CloudEvent) -> Result<()>;
 }
 
 impl Publish for Transaction {
     fn publish<E: Event>(&mut self, event: E) -> Result<()> {
-        self.publish_raw(CloudEvent::of(&event)?)
+        let envelope = CloudEvent::of(&event)?;
+        if envelope
+            .dataschema
+            .as_deref()
+            .is_some_and(|schema| !self.may_publish(schema))
+        {
+            return Err(Error::Undeclared {
+                service: self.owner().to_owned(),
+                kind: E::TYPE,
+                version: E::VERSION,
+            });
+        }
+        self.publish_raw(envelope)
     }
 
     fn publish_raw(&mut self, event: CloudEvent) -> Result<()> {

@@ -9,7 +9,10 @@ use std::{
     fmt,
 };
 
-use crate::Service;
+use crate::{
+    Service,
+    messages::{Message, Name},
+};
 
 /// The declared boundary of a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,6 +86,22 @@ pub enum Violation {
         /// Its owners.
         owners: [String; 2],
     },
+    /// Two services publish one type of event.
+    SharedEvent {
+        /// Its type.
+        event: String,
+        /// Its publishers.
+        owners: [String; 2],
+    },
+    /// A service does not handle a version in which an event is published.
+    MissingVersion {
+        /// Who handles the event.
+        service: String,
+        /// Its type.
+        event: String,
+        /// The version that is published.
+        version: u32,
+    },
     /// A service depends on one that the system does not have.
     UnknownDependency {
         /// Who depends.
@@ -129,6 +148,22 @@ impl fmt::Display for Violation {
             } => {
                 write!(f, "{api} is served by both {a} and {b}; let one serve it")
             }
+            Self::SharedEvent {
+                event,
+                owners: [a, b],
+            } => write!(
+                f,
+                "{event} is published by both {a} and {b}; let one publish it, or give each a type of its own"
+            ),
+            Self::MissingVersion {
+                service,
+                event,
+                version,
+            } => write!(
+                f,
+                "{service} handles {event}, but not in version {version}, which is published and would become \
+                 dead letters; add a handler of that version"
+            ),
             Self::UnknownDependency { service, on } => {
                 write!(
                     f,
@@ -197,7 +232,50 @@ pub(crate) fn violations(services: &[Service]) -> Vec<Violation> {
             }
         }
     }
+    found.extend(message_violations(services));
     found.extend(call_cycle(services).map(Violation::CallCycle));
+    found
+}
+
+/// Finds events with two publishers, and versions that are published and not handled.
+fn message_violations(services: &[Service]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut published: BTreeMap<&str, (&str, BTreeSet<u32>)> = BTreeMap::new();
+    for service in services {
+        for (event, versions) in versions(&service.declared_messages().published) {
+            match published.get(event) {
+                Some((other, _)) => found.push(Violation::SharedEvent {
+                    event: event.to_owned(),
+                    owners: [(*other).to_owned(), service.name().to_owned()],
+                }),
+                None => drop(published.insert(event, (service.name(), versions))),
+            }
+        }
+    }
+    for service in services {
+        for (event, handled) in versions(&service.declared_messages().handled) {
+            let published = published.get(event).map(|(_, versions)| versions);
+            let missing = published
+                .into_iter()
+                .flat_map(|versions| versions.difference(&handled));
+            found.extend(missing.map(|version| Violation::MissingVersion {
+                service: service.name().to_owned(),
+                event: event.to_owned(),
+                version: *version,
+            }));
+        }
+    }
+    found
+}
+
+/// The versions of each type of event among `messages`.
+fn versions(messages: &[Message]) -> BTreeMap<&'static str, BTreeSet<u32>> {
+    let mut found: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
+    for message in messages {
+        if let Name::Event { kind, version } = message.name() {
+            found.entry(kind).or_default().insert(version);
+        }
+    }
     found
 }
 

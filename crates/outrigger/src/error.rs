@@ -60,6 +60,15 @@ pub enum Error {
         #[source]
         source: env::BoxError,
     },
+    /// The committed contracts cannot be read or written.
+    #[error("cannot read or write the contracts at {}; is it the folder of this system?", path.display())]
+    Contracts {
+        /// The folder, or the file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The gateway's routes cannot be read.
     #[error("gateway.toml cannot be used")]
     Gateway(#[source] gateway::Error),

@@ -24,6 +24,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`system`], [`service`], [`boundary`] | the description, and the rules it must keep |
+//! | [`messages`], [`contracts`] | what services say to each other, held against what is committed (G12) |
 //! | [`handler`], [`context`] | what handlers look like, and what they get |
 //! | [`settings`] | typed configuration |
 //! | [`platform`] | what the services of a running system share |
@@ -35,12 +36,14 @@
 pub mod boundary;
 pub mod client;
 pub mod context;
+pub mod contracts;
 pub mod endpoints;
 mod error;
 pub mod extract;
 pub mod handler;
 pub mod invariant;
 pub mod lifecycle;
+pub mod messages;
 pub mod platform;
 pub mod rejection;
 pub mod server;

@@ -27,6 +27,7 @@ use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
     endpoints::{self, Readiness},
+    messages::Message,
     rejection::chain,
     server,
 };
@@ -89,7 +90,10 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     let db = Database::open(url.reveal())
         .await
         .map_err(start("database"))?;
-    let db = db.owned_by(name);
+    let published = &service.declared_messages().published;
+    let db = db
+        .owned_by(name)
+        .publishing(published.iter().map(Message::uri));
     db.migrate(service.declared_migrations())
         .await
         .map_err(start("migrations"))?;

@@ -12,6 +12,7 @@ use saga::{Command, Failure, Input, Saga, Sagas, command};
 use crate::{
     Boundary, Context,
     handler::{Bound, CommandHandler, EventHandler, PreparedHandler},
+    messages::{Message, Messages},
 };
 
 type Subscribe = dyn Fn(Context, Handlers) -> Handlers + Send + Sync;
@@ -26,6 +27,7 @@ pub struct Service {
     version: Arc<str>,
     boundary: Arc<Boundary>,
     migrations: &'static [Migration],
+    messages: Messages,
     routes: Router<Context>,
     subscriptions: Vec<Arc<Subscribe>>,
     sagas: Vec<Arc<Register>>,
@@ -40,6 +42,7 @@ impl Service {
             version: "0.0.0".into(),
             boundary: Arc::default(),
             migrations: &[],
+            messages: Messages::default(),
             routes: Router::new(),
             subscriptions: Vec::new(),
             sagas: Vec::new(),
@@ -75,16 +78,24 @@ impl Service {
         self
     }
 
+    /// Declares that the service publishes `E`. It is refused to publish what it has not declared.
+    #[must_use]
+    pub fn publishes<E: Event>(mut self) -> Self {
+        self.messages.published.push(Message::event::<E>());
+        self
+    }
+
     /// Handles an event: `async fn(Context, &mut Transaction, E) -> Result<(), BoxError>`.
     ///
     /// The handler runs in a transaction that records the event as handled, so that its effects happen once
     /// however often the event is delivered (G3). An error rolls back, and the event comes again.
     #[must_use]
-    pub fn on<E, H>(self, handler: H) -> Self
+    pub fn on<E, H>(mut self, handler: H) -> Self
     where
         E: Event,
         H: for<'a> EventHandler<'a, E>,
     {
+        self.messages.handled.push(Message::event::<E>());
         self.subscribe(move |ctx, handlers| {
             handlers.on::<E, _>(Bound {
                 ctx,
@@ -95,10 +106,11 @@ impl Service {
 
     /// Handles every event whose type matches `pattern`, exact or `order.*`, as it came.
     #[must_use]
-    pub fn on_raw<H>(self, pattern: &'static str, handler: H) -> Self
+    pub fn on_raw<H>(mut self, pattern: &'static str, handler: H) -> Self
     where
         H: for<'a> EventHandler<'a, CloudEvent>,
     {
+        self.messages.patterns.push(pattern);
         self.subscribe(move |ctx, handlers| {
             handlers.on_raw(
                 pattern,
@@ -126,11 +138,12 @@ impl Service {
     /// The reply commits with what the handler wrote. A refusal commits too; any other error rolls back, and
     /// the command comes again.
     #[must_use]
-    pub fn command<C, H>(self, handler: H) -> Self
+    pub fn command<C, H>(mut self, handler: H) -> Self
     where
         C: Command,
         H: for<'a> CommandHandler<'a, C>,
     {
+        self.messages.commands.extend(Message::command::<C>());
         self.subscribe(move |ctx, handlers| {
             command::handle::<C, _>(
                 handlers,
@@ -147,7 +160,7 @@ impl Service {
     ///
     /// Calls to the outside belong into `prepare`. It may run more than once: make it idempotent by the id.
     #[must_use]
-    pub fn command_prepared<C, P, F, Fut, H>(self, prepare: F, handler: H) -> Self
+    pub fn command_prepared<C, P, F, Fut, H>(mut self, prepare: F, handler: H) -> Self
     where
         C: Command + Clone,
         P: Send + 'static,
@@ -155,6 +168,7 @@ impl Service {
         Fut: Future<Output = Result<P, BoxError>> + Send + 'static,
         H: for<'a> PreparedHandler<'a, C, P>,
     {
+        self.messages.commands.extend(Message::command::<C>());
         self.subscribe(move |ctx, handlers| {
             let (prepare, surroundings) = (prepare.clone(), ctx.clone());
             command::handle_prepared::<C, P, _, _, _>(
@@ -176,6 +190,7 @@ impl Service {
         F: Fn(Saga, I) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        self.messages.sagas.push(I::SAGA);
         self.sagas
             .push(Arc::new(move |sagas| sagas.register(function.clone())));
         self
@@ -203,6 +218,11 @@ impl Service {
     /// Its boundary.
     pub fn declared_boundary(&self) -> &Boundary {
         &self.boundary
+    }
+
+    /// What it says and what it is told.
+    pub fn declared_messages(&self) -> &Messages {
+        &self.messages
     }
 
     pub(crate) fn shared_boundary(&self) -> Arc<Boundary> {

@@ -1,6 +1,11 @@
 //! The description of a whole system, as a value.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
 
@@ -17,6 +22,7 @@ pub struct System {
     name: Arc<str>,
     services: Vec<Service>,
     gateway: Option<Arc<str>>,
+    contracts: Option<PathBuf>,
     invariants: Vec<Invariant>,
     demo: Vec<DemoRequest>,
     example: Option<DemoRequest>,
@@ -42,6 +48,7 @@ impl System {
             name: name.into(),
             services: Vec::new(),
             gateway: None,
+            contracts: None,
             invariants: Vec::new(),
             demo: Vec::new(),
             example: None,
@@ -60,6 +67,14 @@ impl System {
     #[must_use]
     pub fn gateway(mut self, routes: &str) -> Self {
         self.gateway = Some(routes.into());
+        self
+    }
+
+    /// Names the folder with the committed schemas of the messages, which `check` holds the description against
+    /// (G12): in a crate, `concat!(env!("CARGO_MANIFEST_DIR"), "/schemas")`.
+    #[must_use]
+    pub fn contracts(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.contracts = Some(folder.into());
         self
     }
 
@@ -126,6 +141,11 @@ impl System {
     /// Its services, in the order of the description.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// Where the schemas of its messages are committed, if that was said.
+    pub fn contracts_folder(&self) -> Option<&Path> {
+        self.contracts.as_deref()
     }
 
     /// What must be true of it.

@@ -2,7 +2,8 @@
 //!
 //! One module for each service that publishes: its events, the commands that it takes, and the views that
 //! it serves. A service depends on this crate and never on another service. The JSON of every message is
-//! held by a file in `golden/`; a change that would break an older reader shows up there.
+//! held by a file in `golden/` and its schema by one in `schemas/`; a change that would break an older reader shows up
+//! there.
 //!
 //! Start at [`order`]: it is the story that the others serve.
 //!

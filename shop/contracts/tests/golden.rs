@@ -2,6 +2,7 @@
 //!
 //! A file is what a reader of the version in its name was built for. Adding an optional field changes no
 //! file that exists; anything else that makes this test fail needs a new version of the event instead.
+//! What stands in them also keeps to the committed schemas in `schemas/` (`shop check`).
 //! `UPDATE_GOLDEN=1 cargo test -p shop-contracts` writes the files of new messages.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
@@ -27,11 +28,15 @@ struct Golden {
 impl Golden {
     fn event<E: Event + PartialEq + Debug>(&mut self, key: &str, event: E) {
         assert_eq!(event.key(), key, "{} is ordered by another key", E::TYPE);
-        self.holds(format!("{}.v{}.json", E::TYPE, E::VERSION), event);
+        let name = format!("{}.v{}.json", E::TYPE, E::VERSION);
+        self.holds(name.clone(), event);
+        keeps_to_schema(&name);
     }
 
     fn command<C: Command + PartialEq + Debug>(&mut self, command: C) {
-        self.holds(format!("{}.{}.json", C::SERVICE, C::ACTION), command);
+        let name = format!("{}.{}.json", C::SERVICE, C::ACTION);
+        self.holds(name.clone(), command);
+        keeps_to_schema(&name);
     }
 
     fn view<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, view: T) {
@@ -59,6 +64,20 @@ impl Golden {
             "{name} stands for two messages"
         );
     }
+}
+
+/// A client that knows the committed schema takes the example.
+fn keeps_to_schema(name: &str) {
+    let json = |folder: PathBuf| -> serde_json::Value {
+        let text = fs::read_to_string(folder.join(name));
+        serde_json::from_str(&text.unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap()
+    };
+    let schema = json(folder().with_file_name("schemas"));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let outcome = validator
+        .validate(&json(folder()))
+        .map_err(|error| error.to_string());
+    assert_eq!(outcome, Ok(()), "{name}");
 }
 
 fn folder() -> PathBuf {

@@ -6,7 +6,7 @@ pub mod messages;
 pub mod store;
 
 use contracts::{
-    inventory::{ReleaseItems, ReserveItems},
+    inventory::{ProductCreated, ReleaseItems, ReserveItems, StockChanged, StockLow},
     order::OrderConfirmed,
 };
 use outrigger::prelude::*;
@@ -24,6 +24,9 @@ pub fn service() -> Service {
         )
         .migrations(store::MIGRATIONS)
         .routes(api::routes())
+        .publishes::<ProductCreated>()
+        .publishes::<StockChanged>()
+        .publishes::<StockLow>()
         .command::<ReserveItems, _>(messages::reserve_items)
         .command::<ReleaseItems, _>(messages::release_items)
         .on::<OrderConfirmed, _>(messages::order_confirmed)

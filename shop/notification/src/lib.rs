@@ -6,6 +6,7 @@ pub mod messages;
 pub mod store;
 
 use contracts::{
+    notification::NotificationSent,
     order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderStockLow},
     user::UserRegistered,
 };
@@ -25,6 +26,7 @@ pub fn service() -> Service {
         )
         .migrations(store::MIGRATIONS)
         .routes(api::routes())
+        .publishes::<NotificationSent>()
         .on::<UserRegistered, _>(tell)
         .on::<OrderCreated, _>(tell)
         .on::<OrderConfirmed, _>(tell)

@@ -10,7 +10,10 @@ pub mod store;
 
 use contracts::{
     inventory::StockLow,
-    order::{CancelOrder, ConfirmOrder, CreateOrder},
+    order::{
+        CancelOrder, ConfirmOrder, CreateOrder, OrderCancelled, OrderConfirmed, OrderCreated,
+        OrderStockLow,
+    },
     user::UserUpdated,
 };
 use outrigger::prelude::*;
@@ -29,6 +32,10 @@ pub fn service() -> Service {
         )
         .migrations(store::MIGRATIONS)
         .routes(api::routes())
+        .publishes::<OrderCreated>()
+        .publishes::<OrderConfirmed>()
+        .publishes::<OrderCancelled>()
+        .publishes::<OrderStockLow>()
         .saga(place_order::place_order)
         .command::<CreateOrder, _>(messages::create_order)
         .command::<ConfirmOrder, _>(messages::confirm_order)

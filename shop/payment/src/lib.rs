@@ -7,7 +7,9 @@ pub mod provider;
 pub mod sandbox;
 pub mod store;
 
-use contracts::payment::{ChargePayment, RefundPayment};
+use contracts::payment::{
+    ChargePayment, PaymentCharged, PaymentDeclined, PaymentRefunded, RefundPayment,
+};
 use outrigger::prelude::*;
 
 use crate::{provider::Provider, sandbox::Sandbox};
@@ -30,6 +32,9 @@ pub fn service_on<P: Provider>(provider: P) -> Service {
         )
         .migrations(store::MIGRATIONS)
         .routes(api::routes())
+        .publishes::<PaymentCharged>()
+        .publishes::<PaymentDeclined>()
+        .publishes::<PaymentRefunded>()
         .command_prepared::<ChargePayment, _, _, _, _>(
             move |ctx, command, _| messages::prepare_charge(provider.clone(), ctx, command),
             messages::charge_payment,

@@ -4,6 +4,7 @@ pub mod api;
 pub mod domain;
 pub mod store;
 
+use contracts::user::{UserRegistered, UserUpdated};
 use outrigger::prelude::*;
 
 /// user-service.
@@ -18,4 +19,6 @@ pub fn service() -> Service {
         )
         .migrations(store::MIGRATIONS)
         .routes(api::routes())
+        .publishes::<UserRegistered>()
+        .publishes::<UserUpdated>()
 }

@@ -108,11 +108,16 @@ impl Consumer<'_> {
     ) -> Result<Outcome, Failed> {
         let mut failed: Option<Failed> = None;
         let mut outcome = None;
-        for entry in self.handlers.matching(&event.kind) {
+        let wanted = |entry: &&Entry| only.iter().any(|name| **name == *entry.name);
+        // Where none is left of those that could not handle it, because they read another version, the one that reads
+        // its version now stands in for them.
+        let left = only.is_empty() || self.handlers.matching(event).any(|entry| wanted(&entry));
+        let chosen = |entry: &&Entry| match left {
+            true => only.is_empty() || wanted(entry),
+            false => entry.is_for_version_of(event),
+        };
+        for entry in self.handlers.matching(event).filter(chosen) {
             let name: &str = &entry.name;
-            if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
-                continue;
-            }
             match self.insist(entry, event).await {
                 Ok(true) => outcome = Some(Outcome::Handled),
                 Ok(false) => _ = outcome.get_or_insert(Outcome::Duplicate),

@@ -60,9 +60,9 @@ impl Consumer<'_> {
     async fn claim(&self, limit: usize) -> Result<(Vec<Due>, Duration)> {
         let mut claimed = Vec::new();
         for mut due in deferred::due(&self.db, self.group, limit).await? {
-            let kind = due.event.as_ref().map_or("", |event| &event.kind);
-            let handlers = self.handlers.matching(kind).count().max(1);
-            let handlers = u32::try_from(handlers).unwrap_or(u32::MAX);
+            let event = due.event.as_ref().ok();
+            let handlers = event.map_or(0, |event| self.handlers.matching(event).count());
+            let handlers = u32::try_from(handlers.max(1)).unwrap_or(u32::MAX);
             let lease = self.options.handler_limit.saturating_mul(handlers) + CLAIM_MARGIN;
             let mut tx = self.db.begin().await?;
             if due.claim(&mut tx, self.group, lease).await? {

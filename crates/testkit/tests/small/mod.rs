@@ -66,6 +66,7 @@ fn counter(publishing: Publishing) -> Service {
         Ok(StatusCode::CREATED)
     };
     Service::new("counter-service")
+        .publishes::<CountMade>()
         .boundary(Boundary::of("counting").owns(["counts"]).apis(["/counts"]))
         .migrations(
             const {
