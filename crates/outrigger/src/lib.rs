@@ -39,6 +39,7 @@ pub mod context;
 pub mod contracts;
 pub mod endpoints;
 mod error;
+mod event_store;
 pub mod extract;
 pub mod handler;
 pub mod invariant;
@@ -92,3 +93,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/README.md")]
 struct Guide;
+
+/// Its chapter on the event store.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/event-store.md")]
+struct EventStoreGuide;

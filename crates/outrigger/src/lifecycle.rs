@@ -27,6 +27,7 @@ use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
     endpoints::{self, Readiness},
+    event_store,
     messages::Message,
     rejection::chain,
     server,
@@ -97,17 +98,10 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     db.migrate(service.declared_migrations())
         .await
         .map_err(start("migrations"))?;
-    eventsourcing::install(&db)
-        .await
-        .map_err(Error::start(name, "event store"))?;
+    event_store::prepare(service, &db).await?;
     events::install(&db)
         .await
         .map_err(Error::start(name, "events"))?;
-    for projection in service.projections() {
-        eventsourcing::projection::prepare(&db, projection.as_ref())
-            .await
-            .map_err(Error::start(name, "projections"))?;
-    }
     let sagas = Sagas::open(db.clone())
         .await
         .map_err(Error::start(name, "sagas"))?;
@@ -162,13 +156,7 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     let timers = stop.clone();
     life.handling
         .spawn(async move { sagas.run_timers(timers).await });
-    for projection in service.projections().iter().cloned() {
-        life.handling.spawn(eventsourcing::projection::run(
-            db.clone(),
-            projection,
-            stop.clone(),
-        ));
-    }
+    event_store::start(service, context, &life.handling, &stop);
     life.handling.spawn(forget(context.clone(), stop));
     life.relaying
         .spawn(relay::run(db, bus, life.flushing.clone()));

@@ -7,21 +7,48 @@ use contracts::{
 use outrigger::{
     data,
     env::Timestamp,
-    eventsourcing::{Projection, Recorded},
+    eventsourcing::{Projection, Recorded, projection::Table},
     futures::future::BoxFuture,
     prelude::*,
 };
 
 use crate::domain::{Order, OrderEvent};
 
-/// Keeps the table `order_history`.
+/// Keeps the table that is read as `order_history`.
+///
+/// To build it anew (another column, another meaning), raise the version and rename the table here: the old one is
+/// read until the new one has caught up.
 ///
 /// Names and addresses are not in the events: they are read from `customers`, which knows them as they are now.
 pub struct OrderHistory;
 
+const TABLE: Table = Table::new(
+    "order_history",
+    &[
+        "CREATE TABLE order_history_v2 (
+             order_id   TEXT   NOT NULL PRIMARY KEY,
+             user_id    TEXT   NOT NULL,
+             status     TEXT   NOT NULL,
+             total      BIGINT NOT NULL,
+             currency   TEXT   NOT NULL,
+             created_at BIGINT NOT NULL,
+             updated_at BIGINT NOT NULL
+         )",
+        "CREATE INDEX order_history_v2_newest ON order_history_v2 (user_id, created_at, order_id)",
+    ],
+);
+
 impl Projection for OrderHistory {
     fn name(&self) -> &str {
         "order-history"
+    }
+
+    fn version(&self) -> u32 {
+        2
+    }
+
+    fn tables(&self) -> &[Table] {
+        &[TABLE]
     }
 
     fn apply<'a>(
@@ -63,7 +90,7 @@ async fn insert(
     placed_at: Timestamp,
 ) -> data::Result<()> {
     tx.execute(
-        "INSERT INTO order_history
+        "INSERT INTO order_history_v2
              (order_id, user_id, status, total, currency, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $6)",
         params![
@@ -86,7 +113,7 @@ async fn set_status(
     status: OrderStatus,
     at: Timestamp,
 ) -> data::Result<()> {
-    let sql = "UPDATE order_history SET status = $2, updated_at = $3 WHERE order_id = $1";
+    let sql = "UPDATE order_history_v2 SET status = $2, updated_at = $3 WHERE order_id = $1";
     tx.execute(sql, params![order_id, status, at]).await?;
     Ok(())
 }

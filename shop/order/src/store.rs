@@ -8,11 +8,14 @@ use contracts::{
 use outrigger::{data, prelude::*};
 
 /// The changes that make the tables.
-pub const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "orders",
-    include_str!("../migrations/0001_orders.sql"),
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(1, "orders", include_str!("../migrations/0001_orders.sql")),
+    Migration::new(
+        2,
+        "the history belongs to its projection",
+        "DROP TABLE order_history",
+    ),
+];
 
 /// The most pending orders that one notice of low stock is passed on to.
 ///

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Projection,
     slots::{drop_retired, prepare, switch},
-    status::{State, Status, version},
+    status::{State, version},
 };
 use crate::{Position, Recorded, Result, Store, follow::Follow};
 
@@ -40,6 +40,7 @@ pub async fn run(db: Database, projection: Arc<dyn Projection>, shutdown: Cancel
         projection: projection.as_ref(),
         read: VecDeque::new(),
         read_after: Position::START,
+        at_head: false,
         one_by_one: 0,
     };
     let ended = runner.follow(follow, &shutdown).await;
@@ -56,6 +57,8 @@ struct Runner<'a> {
     /// What was read and not taken yet, and the position after which it was.
     read: VecDeque<Recorded>,
     read_after: Position,
+    /// Whether that was all there was.
+    at_head: bool,
     /// How many more events are taken in transactions of their own.
     one_by_one: u32,
 }
@@ -143,20 +146,27 @@ impl Runner<'_> {
         if self.read.is_empty() {
             self.read_after = status.position;
             self.read = self.store.read_all(status.position, BATCH).await?.into();
+            self.at_head = self.read.len() < BATCH as usize;
         }
-        if self.read.is_empty() {
-            return self.caught_up(&status).await;
+        let step = if self.read.is_empty() {
+            Step::CaughtUp
+        } else {
+            self.take().await?
+        };
+        // Not only when there is nothing more to take: where events never pause, that moment does not come.
+        if status.state == State::Building && self.at_head && self.read.is_empty() {
+            self.try_to_serve().await?;
         }
-        self.take().await
+        Ok(step)
     }
 
-    async fn caught_up(&self, status: &Status) -> Result<Step, Failure> {
+    async fn try_to_serve(&self) -> Result<(), Failure> {
         let (name, version) = (self.projection.name(), self.projection.version());
-        if status.state == State::Building && switch(&self.db, name, version).await? {
+        if switch(&self.db, name, version).await? {
             tracing::info!(projection = name, version, "serves");
             drop_retired(&self.db, name).await?;
         }
-        Ok(Step::CaughtUp)
+        Ok(())
     }
 
     async fn take(&mut self) -> Result<Step, Failure> {
