@@ -6,7 +6,7 @@
 //!
 //! What is guaranteed, and by what:
 //!
-//! - **Order**: [`publish`] says why a batch that fails in the middle changes none; [`subscription`] says why a lost
+//! - **Order**: `publish.rs` says why a batch that fails in the middle changes none, `subscription.rs` why a lost
 //!   acknowledgement does not.
 //! - **Not lost** (G2): a publication counts when the server has acknowledged it, a delivery is given back when its
 //!   lease runs out. Whether the server has an acknowledged event on its disk is **its** setting:
