@@ -1,0 +1,205 @@
+//! What one process does until it is killed.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use data::{Database, params};
+use env::BoxError;
+use outrigger_events::{
+    Bus, EmbeddedBus, Handlers, NatsBus, Publish,
+    consumer::{self, Outcome},
+    nats, relay,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::counting::{self, Counted, KEYS};
+
+/// Transactions that the publisher has under way at once.
+const PUBLISHING: usize = 8;
+const GROUP: &str = "counters";
+
+/// One process.
+#[derive(Debug, Clone)]
+pub(crate) struct Role {
+    /// What it does; all three when they are parts of one process.
+    pub(crate) parts: Vec<Part>,
+    /// The database that is counted in.
+    pub(crate) publisher: String,
+    /// The database that it is noted in.
+    pub(crate) consumer: String,
+    /// The bus.
+    pub(crate) bus: String,
+    /// The folder of the ledgers.
+    pub(crate) ledgers: PathBuf,
+}
+
+/// A part of the way of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Counts.
+    Publisher,
+    /// Brings what was counted to the bus.
+    Relay,
+    /// Notes it.
+    Consumer,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Publisher, Self::Relay, Self::Consumer];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Relay => "relay",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+impl Role {
+    /// The role that the arguments of a child name; `None` for the parent.
+    pub(crate) fn parse(arguments: &[String]) -> Option<Self> {
+        let [mark, parts, publisher, consumer, bus, ledgers] = arguments else {
+            return None;
+        };
+        (mark == "--role").then(|| Self {
+            parts: Part::ALL
+                .into_iter()
+                .filter(|part| parts.split(',').any(|name| name == part.name()))
+                .collect(),
+            publisher: publisher.clone(),
+            consumer: consumer.clone(),
+            bus: bus.clone(),
+            ledgers: ledgers.into(),
+        })
+    }
+
+    /// What [`parse`](Self::parse) reads.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        vec![
+            "--role".to_owned(),
+            self.name(),
+            self.publisher.clone(),
+            self.consumer.clone(),
+            self.bus.clone(),
+            self.ledgers.display().to_string(),
+        ]
+    }
+
+    /// Its parts, for people.
+    pub(crate) fn name(&self) -> String {
+        let names: Vec<_> = self.parts.iter().map(|part| part.name()).collect();
+        names.join(",")
+    }
+
+    /// Does it, until killed.
+    pub(crate) async fn play(self) -> Result<(), BoxError> {
+        let bus = connect(&self.bus).await?;
+        let mut work = tokio::task::JoinSet::new();
+        for part in self.parts.clone() {
+            let (role, bus) = (self.clone(), Arc::clone(&bus));
+            work.spawn(async move {
+                match part {
+                    Part::Publisher => role.publish().await,
+                    Part::Relay => role.relay(bus).await,
+                    Part::Consumer => role.consume(bus).await,
+                }
+            });
+        }
+        while let Some(ended) = work.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    async fn publish(self) -> Result<(), BoxError> {
+        let db = open(&self.publisher, "publisher").await?;
+        let counting = (0..PUBLISHING).map(|_| {
+            let (db, ledgers) = (db.clone(), self.ledgers.clone());
+            tokio::spawn(async move {
+                let mut ledger = append(&ledgers.join("acknowledged"))?;
+                loop {
+                    let key = counting::key(env::random().below(KEYS));
+                    match count(&db, &key).await {
+                        // One write a line, which the system keeps whole.
+                        Ok(count) => ledger.write_all(format!("{key} {count}\n").as_bytes())?,
+                        // Somebody else counts this key, or the server is away: it is not acknowledged.
+                        Err(_) => env::sleep(std::time::Duration::from_millis(5)).await,
+                    }
+                }
+            })
+        });
+        let ended: Result<Result<(), BoxError>, _> = futures::future::select_all(counting).await.0;
+        ended?
+    }
+
+    async fn relay(self, bus: Arc<dyn Bus>) -> Result<(), BoxError> {
+        let db = open(&self.publisher, "publisher").await?;
+        relay::run(db, bus, CancellationToken::new()).await;
+        Ok(())
+    }
+
+    async fn consume(self, bus: Arc<dyn Bus>) -> Result<(), BoxError> {
+        let db = open(&self.consumer, "consumer").await?;
+        let ledger = append(&self.ledgers.join("delivered"))?;
+        let options = consumer::Options {
+            observer: Some(Arc::new(move |processed| {
+                let mark: &[u8] = match processed.outcome {
+                    Outcome::Handled => b"h",
+                    Outcome::Duplicate => b"d",
+                    _ => b"r",
+                };
+                // The figures are for people; a full disk shows elsewhere.
+                let _ = (&ledger).write_all(mark);
+            })),
+            ..consumer::Options::default()
+        };
+        let handlers = Handlers::new().on(counting::note);
+        let stop = CancellationToken::new();
+        Ok(consumer::run(db, bus, GROUP, handlers, options, stop).await?)
+    }
+}
+
+/// Counts, and tells of it, in one transaction.
+async fn count(db: &Database, key: &str) -> Result<i64, BoxError> {
+    let mut tx = db.begin().await?;
+    let up = "UPDATE counts SET count = count + 1 WHERE key = $1 RETURNING count";
+    let row = tx.query_one(up, params![key]).await?;
+    let count = row.ok_or("a key that was not prepared")?.get("count")?;
+    tx.publish(Counted {
+        key: key.to_owned(),
+        count,
+    })?;
+    tx.commit().await?;
+    Ok(count)
+}
+
+/// The server may just be starting again.
+async fn open(url: &str, owner: &str) -> Result<Database, BoxError> {
+    let mut tries = 0;
+    loop {
+        match Database::open(url).await {
+            Ok(db) => return Ok(db.owned_by(owner)),
+            Err(error) if tries == 100 => return Err(error.into()),
+            Err(_) => tries += 1,
+        }
+        env::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+async fn connect(url: &str) -> Result<Arc<dyn Bus>, BoxError> {
+    if url.starts_with("sqlite:") {
+        return Ok(Arc::new(EmbeddedBus::open(url).await?));
+    }
+    Ok(Arc::new(
+        NatsBus::connect(url, nats::Options::default()).await?,
+    ))
+}
+
+fn append(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
