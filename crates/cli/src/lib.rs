@@ -9,12 +9,13 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `doctor`, `simulate`. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;
 mod check;
 mod deploy;
+mod describe;
 mod doctor;
 mod error;
 mod serve;
@@ -75,6 +76,7 @@ enum Verb {
     Check(check::Check),
     Audit(audit::Audit),
     Deploy(deploy::Deploy),
+    Describe(describe::Describe),
     Doctor(doctor::Doctor),
     #[cfg(feature = "simulation")]
     Simulate(simulate::Simulate),
@@ -108,6 +110,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
+        Verb::Describe(describe) => Ok(describe.run(&system, &global)),
         Verb::Doctor(doctor) => runtime()?.block_on(doctor.run(&system, &global)),
         #[cfg(feature = "simulation")]
         Verb::Simulate(simulate) => simulate.run(system, &global),

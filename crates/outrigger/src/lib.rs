@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`system`], [`service`], [`boundary`] | the description, and the rules it must keep |
 //! | [`messages`], [`contracts`] | what services say to each other, held against what is committed (G12) |
+//! | [`asyncapi`], [`map`] | the description as a catalogue of messages, and as a map |
 //! | [`handler`], [`context`] | what handlers look like, and what they get |
 //! | [`settings`] | typed configuration |
 //! | [`platform`] | what the services of a running system share |
@@ -33,6 +34,7 @@
 //! | [`client`] | a user of the system, at its gateway |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
 
+pub mod asyncapi;
 pub mod boundary;
 pub mod client;
 pub mod context;
@@ -44,6 +46,7 @@ pub mod extract;
 pub mod handler;
 pub mod invariant;
 pub mod lifecycle;
+pub mod map;
 pub mod messages;
 pub mod platform;
 pub mod rejection;
