@@ -55,6 +55,17 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// The file is no database, or a damaged one. Nothing was changed.
+    #[error(
+        "the database {path} is damaged: restore it from a backup, or save what `sqlite3 {path} .recover` still finds, and look after the disk"
+    )]
+    Damaged {
+        /// Where it is.
+        path: String,
+        /// What the engine found.
+        #[source]
+        source: Cause,
+    },
     /// The server does not answer, or is starting or stopping. Nothing was done: try later.
     #[error("the database {path} cannot be reached")]
     Unavailable {
@@ -122,12 +133,12 @@ pub enum Error {
         #[source]
         source: Cause,
     },
-    /// The connection was lost between `COMMIT` and its answer: whether the transaction is durable
-    /// is not known here. Look, or run it again if that does no harm (behind an inbox or an
-    /// idempotency key it does none).
-    #[error("the connection was lost during the commit: it may have happened or not")]
+    /// The connection was lost between `COMMIT` and its answer, or the disk failed amid it: whether
+    /// the transaction is durable is not known here. Look, or run it again if that does no harm
+    /// (behind an inbox or an idempotency key it does none).
+    #[error("the connection or the disk failed during the commit: it may have happened or not")]
     CommitUnknown {
-        /// What became of the connection.
+        /// What became of the connection, or of the disk.
         #[source]
         source: Cause,
     },
@@ -227,6 +238,8 @@ pub enum Kind {
     Timeout,
     /// The disk is full or fails.
     Storage,
+    /// The file is damaged.
+    Corrupt,
     /// Anything else: mostly SQL that does not fit the schema.
     Other,
 }

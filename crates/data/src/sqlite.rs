@@ -3,9 +3,11 @@
 //! A prepared statement costs a few microseconds this way and many times that through a worker
 //! thread; and what runs inline is the same in every simulated run.
 
+mod folding;
 mod member;
 mod place;
 mod readers;
+mod recovery;
 mod session;
 mod statement;
 mod writer;
@@ -19,10 +21,10 @@ pub(crate) use self::{member::Member, place::Place};
 use self::{
     readers::Readers,
     session::Session,
-    statement::{batch, cause, failed},
+    statement::{batch, cause, failed, query},
     writer::Writer,
 };
-use crate::{Engine, Error, Result, Row, Value, changes::Channels, framework::LEDGER};
+use crate::{Engine, Error, Result, Row, Value, changes::Channels, error::Kind, framework::LEDGER};
 
 /// 3.51.3: the first without the race between a checkpoint and a write that could corrupt a
 /// database in WAL mode.
@@ -38,7 +40,7 @@ const STATEMENT_CACHE: usize = 256;
 pub(crate) struct Sqlite {
     // Before the writer, so that the writer's connection closes last: that one folds the log into
     // the file.
-    readers: Readers,
+    readers: Arc<Readers>,
     writer: Option<Arc<Writer>>,
     channels: Arc<Channels>,
 }
@@ -48,24 +50,23 @@ impl Sqlite {
         place
             .make_folder()
             .map_err(|error| unopened(place, Arc::new(error)))?;
-        let connection = prepare(
-            place,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        )?;
-        become_writer(&connection).map_err(|error| unopened(place, Arc::new(error)))?;
+        let connection = open_writer(place)?;
+        let readers = Arc::new(Readers::new(place.clone()));
         let channels = Arc::new(Channels::default());
-        let session = Session::new(connection, Arc::clone(&channels));
-        let writer = Some(Arc::new(Writer::new(session)));
+        let session = Session::new(connection, Arc::clone(&readers), Arc::clone(&channels));
+        let writer = Some(Writer::new(session));
         Ok(Self {
-            readers: Readers::new(place.clone()),
+            readers,
             writer,
             channels,
         })
     }
 
     pub(crate) fn inspect(place: &Place) -> Result<Self> {
-        let readers = Readers::new(place.clone());
-        readers.query("SELECT count(*) FROM sqlite_schema", &[])?;
+        let readers = Arc::new(Readers::new(place.clone()));
+        readers
+            .query("SELECT count(*) FROM sqlite_schema", &[])
+            .map_err(|error| name_damage(place, error))?;
         Ok(Self {
             readers,
             writer: None,
@@ -102,25 +103,44 @@ fn prepare(place: &Place, access: OpenFlags) -> Result<Connection> {
     open().map_err(|error| unopened(place, cause(error)))
 }
 
+fn open_writer(place: &Place) -> Result<Connection> {
+    let connection = prepare(
+        place,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    )?;
+    match become_writer(&connection).map_err(|error| name_damage(place, error)) {
+        Ok(()) => Ok(connection),
+        Err(error @ Error::Damaged { .. }) => Err(error),
+        Err(error) => Err(unopened(place, Arc::new(error))),
+    }
+}
+
 /// Write-ahead log, so that readers need not wait; `FULL`, so that a `COMMIT` returns when the disk
 /// has it.
 fn become_writer(connection: &Connection) -> Result<()> {
     const WAL: &str = "PRAGMA journal_mode = WAL";
-    let mode: String = connection
-        .query_row(WAL, [], |row| row.get(0))
-        .map_err(|error| failed(WAL, error))?;
+    // To its end: the change is committed there, after the row that announces it.
+    let rows = query(connection, WAL, &[])?;
+    let mode: String = rows.first().map_or(Ok(String::new()), |row| row.get(0))?;
     if mode != "wal" {
         let source = Arc::new(std::io::Error::other(format!(
             "the file system allows `{mode}` only"
         )));
         return Err(Error::Statement {
             sql: WAL.to_owned(),
-            kind: crate::error::Kind::Storage,
+            kind: Kind::Storage,
             source,
         });
     }
     batch(connection, "PRAGMA synchronous = FULL")?;
+    batch(connection, "PRAGMA wal_autocheckpoint = 0")?;
+    let kept = format!("PRAGMA journal_size_limit = {}", folding::KEPT_BYTES);
+    batch(connection, &kept)?;
     batch(connection, &format!("BEGIN IMMEDIATE; {LEDGER} COMMIT"))?;
+    // Folds what a process before this one left, and the header of a new file. If a sync of theirs
+    // failed, the kernel may show what the disk does not have: this writes it once more. (When
+    // another process has the database open, SQLite only says so.)
+    batch(connection, "PRAGMA wal_checkpoint(TRUNCATE)")?;
     // From here on `begin` waits for other processes, without blocking the thread.
     connection
         .busy_timeout(Duration::ZERO)
@@ -145,6 +165,21 @@ fn check_version(number: i32, name: &str) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Says what to do when the file is no whole database.
+fn name_damage(place: &Place, error: Error) -> Error {
+    match error {
+        Error::Statement {
+            kind: Kind::Corrupt,
+            source,
+            ..
+        } => Error::Damaged {
+            path: place.path().display().to_string(),
+            source,
+        },
+        error => error,
+    }
 }
 
 fn unopened(place: &Place, source: crate::error::Cause) -> Error {

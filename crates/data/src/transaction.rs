@@ -131,8 +131,8 @@ impl Transaction {
     /// Transactions that are ready at the same time are committed together, for the price of one.
     ///
     /// # Errors
-    /// [`Error::NotCommitted`]: run the transaction again. [`Error::Aborted`]: a statement had
-    /// failed.
+    /// [`Error::NotCommitted`]: run the transaction again. [`Error::CommitUnknown`]: look first.
+    /// [`Error::Aborted`]: a statement had failed.
     pub async fn commit(mut self) -> Result<()> {
         let messages = mem::take(&mut self.outbox);
         if !messages.is_empty() {

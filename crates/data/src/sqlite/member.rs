@@ -98,7 +98,7 @@ impl Member {
         }
         loop {
             match env::timeout(GROUP_AGE, &mut lingering.ending).await {
-                Ok(Ok(outcome)) => return outcome.map_err(|source| Error::NotCommitted { source }),
+                Ok(Ok(outcome)) => return outcome.map_err(Error::from),
                 // Only a panic amid `Session::close` can drop the sender.
                 Ok(Err(gone)) => {
                     return Err(Error::NotCommitted {

@@ -3,12 +3,12 @@
 //! A query runs to its end on the calling task, so a connection is taken and given back within one
 //! poll: there are never more in use than there are threads, and nobody waits for one.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Place, prepare, statement};
-use crate::{Result, Row, Value};
+use crate::{Error, Result, Row, Value, error::Kind};
 
 /// More idle connections than this are closed.
 const IDLE_LIMIT: usize = 8;
@@ -16,17 +16,37 @@ const IDLE_LIMIT: usize = 8;
 pub(super) struct Readers {
     place: Place,
     idle: Mutex<Vec<Connection>>,
+    /// The file shows what it should. Held while something is read.
+    reliable: RwLock<bool>,
 }
+
+/// Why nothing is read for the time being.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk failed to sync the database: its log must be folded again first")]
+struct Unreliable;
 
 impl Readers {
     pub(super) fn new(place: Place) -> Self {
         Self {
             place,
             idle: Mutex::new(Vec::new()),
+            reliable: RwLock::new(true),
         }
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(super) fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        let reliable = self.reliable.read().unwrap_or_else(PoisonError::into_inner);
+        if !*reliable {
+            return Err(Error::Statement {
+                sql: sql.to_owned(),
+                kind: Kind::Storage,
+                source: Arc::new(Unreliable),
+            });
+        }
         let connection = self.take()?;
         let rows = statement::query(&connection, sql, params);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,6 +54,24 @@ impl Readers {
             idle.push(connection);
         }
         rows
+    }
+
+    /// Waits for the queries that run, closes all connections, and refuses further queries.
+    pub(super) fn suspend(&self) {
+        *self
+            .reliable
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = false;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.clear();
+    }
+
+    /// Queries are answered again.
+    pub(super) fn resume(&self) {
+        *self
+            .reliable
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     fn take(&self) -> Result<Connection> {

@@ -10,7 +10,7 @@ use env::Instant;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::statement;
+use super::{folding::Growth, open_writer, readers::Readers, recovery, statement};
 use crate::{Error, Result, Row, Value, changes::Channels, error::Cause};
 
 /// A group takes no further member beyond this many: it bounds what one failed `COMMIT` can undo.
@@ -21,40 +21,86 @@ pub(super) const GROUP_SIZE: usize = 256;
 pub(super) const GROUP_AGE: Duration = Duration::from_millis(5);
 
 pub(super) struct Session {
+    // Before the connection, so that the writer's closes last: that one folds the log into the
+    // file.
+    readers: Arc<Readers>,
     connection: Connection,
     channels: Arc<Channels>,
     group: Option<Group>,
+    trust: Trust,
+    growth: Growth,
+}
+
+/// What the disk has earned; see [`recovery`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    /// A commit failed, and what it left in the log must be written over first.
+    NotTheLog,
+    /// A fold failed, and the log must be folded from its beginning first. There may be no
+    /// connection.
+    NotTheFile,
 }
 
 struct Group {
     opened: Instant,
     /// The members that were kept, and those that only read; each is told how the group ended.
-    members: Vec<oneshot::Sender<Result<(), Cause>>>,
+    members: Vec<oneshot::Sender<Result<(), Lost>>>,
     /// The channels to wake once it is durable.
     notified: BTreeSet<&'static str>,
     /// Whether anything would be lost without a `COMMIT`.
     kept: bool,
 }
 
+/// How a whole group was lost.
+#[derive(Debug, Clone)]
+pub(super) enum Lost {
+    /// Nothing of it will ever be there.
+    Undone(Cause),
+    /// It may be there after a crash.
+    Unknown(Cause),
+}
+
 /// What undid a whole group.
 #[derive(Debug, thiserror::Error)]
 #[error("the group was rolled back: {what}")]
-struct Lost {
+struct RolledBack {
     what: String,
     #[source]
     source: Option<Cause>,
 }
 
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Undone(source) => Error::NotCommitted { source },
+            Lost::Unknown(source) => Error::CommitUnknown { source },
+        }
+    }
+}
+
 /// Resolves when the group has ended: `Ok` when it is durable.
-pub(super) type Ending = oneshot::Receiver<Result<(), Cause>>;
+pub(super) type Ending = oneshot::Receiver<Result<(), Lost>>;
 
 impl Session {
-    pub(super) fn new(connection: Connection, channels: Arc<Channels>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        readers: Arc<Readers>,
+        channels: Arc<Channels>,
+    ) -> Self {
         Self {
+            readers,
             connection,
             channels,
             group: None,
+            trust: Trust::Whole,
+            growth: Growth::default(),
         }
+    }
+
+    /// How far the log had grown when the last group closed.
+    pub(super) fn growth(&self) -> Growth {
+        self.growth
     }
 
     /// A group is open: somebody must see to it that it closes.
@@ -76,6 +122,7 @@ impl Session {
             self.close();
         }
         if self.group.is_none() {
+            self.recover()?;
             // Only a rollback that failed can have left a transaction here.
             if !self.connection.is_autocommit() {
                 self.run("ROLLBACK")?;
@@ -156,11 +203,14 @@ impl Session {
             self.group = None;
             return;
         }
-        match self.run("COMMIT") {
+        let outcome = self.run("COMMIT");
+        self.growth.groups += 1;
+        match outcome {
             Ok(()) => {
                 let Some(group) = self.group.take() else {
                     return;
                 };
+                self.measure();
                 for channel in &group.notified {
                     self.channels.wake(channel);
                 }
@@ -168,8 +218,65 @@ impl Session {
                     let _ = member.send(Ok(())); // whoever stopped listening does not mind
                 }
             }
+            Err(error) if statement::is_io(&error) => {
+                self.trust = Trust::NotTheLog;
+                match self.recover() {
+                    Ok(()) => self.lose(&error),
+                    Err(_) => self.lose_as(&error, Lost::Unknown), // `begin` tries again
+                }
+            }
             Err(error) => self.lose(&error),
         }
+    }
+
+    /// Folds the log into the file, after the open group if there is one.
+    pub(super) fn fold(&mut self) -> Result<()> {
+        if self.group.is_some() {
+            self.close();
+        }
+        self.recover()?;
+        let outcome = self.run("PRAGMA wal_checkpoint(PASSIVE)");
+        if outcome.as_ref().is_err_and(statement::is_failed_sync) {
+            self.readers.suspend();
+            self.trust = Trust::NotTheFile;
+            recovery::keep_log(&self.connection)?;
+            self.recover()?;
+        } else {
+            outcome?;
+        }
+        self.measure();
+        Ok(())
+    }
+
+    /// Does what must be done first after the disk failed to sync.
+    fn recover(&mut self) -> Result<()> {
+        match self.trust {
+            Trust::Whole => return Ok(()),
+            Trust::NotTheLog => recovery::overwrite(&self.connection)?,
+            Trust::NotTheFile => {
+                // Closes ours. This one is never used.
+                self.connection = Connection::open_in_memory()
+                    .map_err(|error| statement::failed("open", error))?;
+                recovery::replay(self.readers.place())?;
+                self.connection = open_writer(self.readers.place())?;
+                self.readers.resume();
+            }
+        }
+        self.trust = Trust::Whole;
+        Ok(())
+    }
+
+    /// Asks how much of the log is not in the file.
+    fn measure(&mut self) {
+        const ASK: &str = "PRAGMA wal_checkpoint(NOOP)";
+        let asked = self.connection.prepare_cached(ASK);
+        let asked = asked.and_then(|mut statement| {
+            statement.query_row([], |row| {
+                Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?))
+            })
+        });
+        // It was asked about what has just been written: the next group asks again.
+        self.growth.pages = asked.map_or(0, |pages| u32::try_from(pages).unwrap_or(0));
     }
 
     /// Some errors (a full disk, `ON CONFLICT ROLLBACK`) make SQLite roll back the whole
@@ -183,6 +290,10 @@ impl Session {
 
     /// The group is gone: undoes what there may be left of it, and fails its members.
     fn lose(&mut self, error: &Error) {
+        self.lose_as(error, Lost::Undone);
+    }
+
+    fn lose_as(&mut self, error: &Error, how: fn(Cause) -> Lost) {
         if !self.connection.is_autocommit() {
             let _ = self.run("ROLLBACK"); // `begin` tries again
         }
@@ -193,12 +304,12 @@ impl Session {
             Error::Statement { source, .. } => Some(Arc::clone(source)),
             _ => None,
         };
-        let cause: Cause = Arc::new(Lost {
+        let cause: Cause = Arc::new(RolledBack {
             what: error.to_string(),
             source,
         });
         for member in group.members {
-            let _ = member.send(Err(Arc::clone(&cause)));
+            let _ = member.send(Err(how(Arc::clone(&cause))));
         }
     }
 

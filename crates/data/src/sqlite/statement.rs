@@ -68,7 +68,27 @@ pub(super) fn cause(error: rusqlite::Error) -> Cause {
     Arc::new(error)
 }
 
-fn kind(error: &rusqlite::Error) -> Kind {
+/// The disk failed, other than by being full.
+pub(super) fn is_io(error: &Error) -> bool {
+    code(error).is_some_and(|failure| failure.code == ErrorCode::SystemIoFailure)
+}
+
+/// The disk failed to sync.
+pub(super) fn is_failed_sync(error: &Error) -> bool {
+    code(error).is_some_and(|failure| failure.extended_code == ffi::SQLITE_IOERR_FSYNC)
+}
+
+fn code(error: &Error) -> Option<&ffi::Error> {
+    let Error::Statement { source, .. } = error else {
+        return None;
+    };
+    match source.downcast_ref::<rusqlite::Error>()? {
+        rusqlite::Error::SqliteFailure(failure, _) => Some(failure),
+        _ => None,
+    }
+}
+
+pub(super) fn kind(error: &rusqlite::Error) -> Kind {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
         return Kind::Other;
     };
@@ -88,6 +108,7 @@ fn kind(error: &rusqlite::Error) -> Kind {
         ) => Kind::CheckViolation,
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Kind::Busy,
         (ErrorCode::DiskFull | ErrorCode::SystemIoFailure, _) => Kind::Storage,
+        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Kind::Corrupt,
         _ => Kind::Other,
     }
 }

@@ -12,6 +12,8 @@
 //! waits for it, or of a member that lingers. Each of the three, when it is dropped, looks after
 //! the group (a cancelled wait too). No member waits for an acknowledgement that does not come.
 //!
+//! When it has closed, and enough is in the log, a task is begun that [folds](super::folding) it.
+//!
 //! The lock around the slot and the queue is never held during a statement, nor while a waker is
 //! called or dropped, which may run anything. Wakers are all that it uses of the async world, so
 //! those who wait may live on different runtimes.
@@ -20,11 +22,16 @@ use std::{
     collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
 };
 
-use super::session::Session;
+use tokio::sync::Notify;
+
+use super::{
+    folding::{self, Growth},
+    session::Session,
+};
 use crate::{Error, Result};
 
 /// At most this many transactions wait for the writer of a database; see [`Error::Overloaded`].
@@ -32,6 +39,9 @@ pub const QUEUE_LIMIT: usize = 4096;
 
 pub(super) struct Writer {
     desk: Mutex<Desk>,
+    this: Weak<Self>,
+    /// Urges the task that folds the log.
+    urge: Arc<Notify>,
 }
 
 struct Desk {
@@ -39,6 +49,9 @@ struct Desk {
     /// Those who wait, by the number that they drew.
     queue: BTreeMap<u64, Waker>,
     next: u64,
+    growth: Growth,
+    /// A task folds the log, or is waiting to.
+    is_folding: bool,
 }
 
 /// Whether who gives the session back will come again and [close](Writer::close_idle) what nobody
@@ -50,15 +63,19 @@ pub(super) enum Giver {
 }
 
 impl Writer {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session) -> Arc<Self> {
         let desk = Desk {
             session: Some(Box::new(session)),
             queue: BTreeMap::new(),
             next: 0,
+            growth: Growth::default(),
+            is_folding: false,
         };
-        Self {
+        Arc::new_cyclic(|this| Self {
             desk: Mutex::new(desk),
-        }
+            this: Weak::clone(this),
+            urge: Arc::default(),
+        })
     }
 
     /// Waits for the session. It must be [given back](Self::release).
@@ -66,7 +83,26 @@ impl Writer {
         Turn {
             writer: self,
             number: None,
+            limit: QUEUE_LIMIT,
         }
+    }
+
+    /// As [`acquire`](Self::acquire), however many wait already: for what must be done at times.
+    pub(super) fn acquire_always(&self) -> Turn<'_> {
+        Turn {
+            writer: self,
+            number: None,
+            limit: usize::MAX,
+        }
+    }
+
+    pub(super) fn growth(&self) -> Growth {
+        self.desk().growth
+    }
+
+    /// The task that folded the log is gone.
+    pub(super) fn fold_ended(&self) {
+        self.desk().is_folding = false;
     }
 
     /// Gives the session back.
@@ -75,9 +111,19 @@ impl Writer {
             let mut desk = self.desk();
             let awaited = giver == Giver::Lingers || !desk.queue.is_empty();
             if !session.is_open() || (awaited && !session.is_full()) {
+                desk.growth = session.growth();
                 desk.session = Some(session);
                 let first = desk.queue.first_key_value().map(|(_, waker)| waker.clone());
+                let fold = desk.growth.is_enough() && !desk.is_folding;
+                let urge = desk.growth.is_too_much();
+                desk.is_folding |= fold;
                 drop(desk);
+                if fold && !folding::begin(&self.this, Arc::clone(&self.urge)) {
+                    self.fold_ended();
+                }
+                if urge {
+                    self.urge.notify_one();
+                }
                 if let Some(first) = first {
                     first.wake();
                 }
@@ -107,6 +153,8 @@ impl Writer {
 pub(super) struct Turn<'w> {
     writer: &'w Writer,
     number: Option<u64>,
+    /// How many may wait before it.
+    limit: usize,
 }
 
 impl Future for Turn<'_> {
@@ -126,7 +174,7 @@ impl Future for Turn<'_> {
             drop(waker);
             return Poll::Ready(Ok(session));
         }
-        if self.number.is_none() && desk.queue.len() >= QUEUE_LIMIT {
+        if self.number.is_none() && desk.queue.len() >= self.limit {
             return Poll::Ready(Err(Error::Overloaded {
                 waiting: desk.queue.len(),
             }));
