@@ -51,12 +51,7 @@ async fn bus(settings: &Settings) -> Result<Vec<Finding>, Error> {
 fn sqlite() -> Finding {
     match sqlite_version() {
         Ok(version) => Finding::fine("SQLite", format!("version {version}")),
-        Err(error) => Finding::new(
-            Severity::Error,
-            "SQLite",
-            outrigger::rejection::chain(&error),
-            "",
-        ),
+        Err(error) => Finding::new(Severity::Error, "SQLite", outrigger::env::chain(&error), ""),
     }
 }
 

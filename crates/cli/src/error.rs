@@ -29,6 +29,21 @@ pub(crate) enum Error {
     /// The bus cannot be looked at.
     #[error("cannot look at the bus")]
     Bus(#[from] outrigger::events::Error),
+    /// What a service keeps of events could not be read or changed.
+    #[error("{service}: the dead letters cannot be read or changed")]
+    DeadLetters {
+        /// The service.
+        service: String,
+        /// What its database says.
+        #[source]
+        source: outrigger::events::Error,
+    },
+    /// No service has such a dead letter.
+    #[error("no service has a dead letter {0}; `dead-letters list` shows which there are")]
+    NoDeadLetter(String),
+    /// What is to be replayed instead cannot be read.
+    #[error("`--edit` takes JSON")]
+    Edit(#[source] serde_json::Error),
     /// A check could not be carried out.
     #[error("cannot look: {0}")]
     Look(String),

@@ -9,11 +9,12 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `dead_letters`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;
 mod check;
+mod dead_letters;
 mod deploy;
 mod describe;
 mod doctor;
@@ -27,7 +28,7 @@ mod up;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use outrigger::{System, rejection::chain};
+use outrigger::{System, env::chain};
 
 use crate::error::Error;
 
@@ -75,6 +76,7 @@ enum Verb {
     Serve(serve::Serve),
     Check(check::Check),
     Audit(audit::Audit),
+    DeadLetters(dead_letters::DeadLetters),
     Deploy(deploy::Deploy),
     Describe(describe::Describe),
     Doctor(doctor::Doctor),
@@ -109,6 +111,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
+        Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
         Verb::Describe(describe) => Ok(describe.run(&system, &global)),
         Verb::Doctor(doctor) => runtime()?.block_on(doctor.run(&system, &global)),

@@ -25,6 +25,7 @@
 //! assert!(id.get_version_num() == 7 && env::now() >= before);
 //! ```
 
+mod chain;
 pub mod chance;
 pub mod clock;
 pub mod config;
@@ -34,6 +35,7 @@ pub mod problem;
 pub mod request;
 pub mod world;
 
+pub use chain::{causes, chain};
 pub use chance::{Random, id, random};
 pub use clock::{Elapsed, Instant, Timestamp, instant, now, sleep, sleep_until, timeout};
 pub use finding::{Finding, Severity};

@@ -22,13 +22,11 @@ mod driver;
 use std::{fmt, sync::Arc, time::Duration};
 
 use data::Database;
-use env::Instant;
+use env::{Instant, chain};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Backoff, Bus, Delivery, Handlers, Result, Subscription, deferred, error::chain, pattern,
-};
+use crate::{Backoff, Bus, Delivery, Handlers, Result, Subscription, deferred, pattern};
 use attempt::Consumer;
 
 /// How a consumer works.

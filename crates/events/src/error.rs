@@ -1,6 +1,6 @@
 //! What can go wrong with events, and whether trying again helps.
 
-use env::BoxError;
+use env::{BoxError, causes};
 
 /// Why an event could not be published, delivered or read.
 #[derive(Debug, thiserror::Error)]
@@ -170,12 +170,6 @@ impl Error {
     }
 }
 
-/// An error with all that caused it, in one line: for a log or a dead letter.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
 /// Whether `error`, or what caused it, says that the event itself is at fault.
 pub(crate) fn is_poison(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(Error::is_poison))
@@ -184,10 +178,4 @@ pub(crate) fn is_poison(error: &(dyn std::error::Error + 'static)) -> bool {
 /// Whether `error`, or what caused it, says that the database cannot work now, whatever the event is.
 pub(crate) fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(data::Error::is_retryable))
-}
-
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
 }

@@ -31,10 +31,11 @@ mod subscription;
 
 use std::sync::Arc;
 
+use env::chain;
 use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Bus, CloudEvent, Error, Result, Subscription, error::chain, pattern};
+use crate::{Bus, CloudEvent, Error, Result, Subscription, pattern};
 pub use check::check;
 use connection::Connection;
 pub use options::Options;

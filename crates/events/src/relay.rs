@@ -8,9 +8,10 @@
 use std::{sync::Arc, time::Duration};
 
 use data::Database;
+use env::chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Bus, CloudEvent, Result, error::chain};
+use crate::{Backoff, Bus, CloudEvent, Result};
 
 /// How many events are brought at once.
 const BATCH: u32 = 256;

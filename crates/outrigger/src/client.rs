@@ -6,10 +6,9 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
+use env::chain;
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
-
-use crate::rejection::chain;
 
 /// The most that an answer may hold, in bytes.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;

@@ -5,13 +5,14 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use data::{Database, Row, Value};
+use env::chain;
 use events::{
     DeadLetter, DeadLetters,
     dead_letters::{Filter, PAGE_LIMIT},
 };
 use futures::future::BoxFuture;
 
-use crate::{Settings, System, rejection::chain};
+use crate::{Settings, System};
 
 type Check = dyn Fn(Inspection) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
 

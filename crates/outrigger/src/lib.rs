@@ -31,6 +31,7 @@
 //! | [`platform`] | what the services of a running system share |
 //! | [`lifecycle`] | start, readiness, registration, graceful stop |
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
+//! | [`dead_letters`] | what could not be handled, for operators |
 //! | [`client`] | a user of the system, at its gateway |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
 
@@ -39,6 +40,7 @@ pub mod boundary;
 pub mod client;
 pub mod context;
 pub mod contracts;
+pub mod dead_letters;
 pub mod endpoints;
 mod error;
 mod event_store;

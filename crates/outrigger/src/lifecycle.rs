@@ -13,7 +13,7 @@ use axum::{
 };
 use data::Database;
 use discovery::{Clients, Instance};
-use env::Problem;
+use env::{Problem, chain};
 use events::{Bus, Handlers, consumer, relay};
 use gateway::Gateway;
 use identity::{Issuer, RequireToken, Verifier};
@@ -26,10 +26,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
+    dead_letters,
     endpoints::{self, Readiness},
     event_store,
     messages::Message,
-    rejection::chain,
     server,
 };
 
@@ -230,7 +230,9 @@ fn app(service: &Service, context: &Context, platform: &Platform, readiness: Rea
             Problem::internal().into_response()
         }))
         // Nothing of the API is reached without a token (G10).
-        .layer(RequireToken::new(verifier, identity::CALL))
+        .layer(RequireToken::new(verifier.clone(), identity::CALL))
+        // Beside the API: its callers have no say here, nor have operators there.
+        .merge(dead_letters::routes(context.clone(), verifier))
         // Outside the token check, so that a refusal is in the trace and the figures too.
         .layer(
             ServerLayer::new(context.metrics().clone(), context.performance().clone())

@@ -4,7 +4,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use env::Problem;
+use env::{Problem, chain};
 
 /// A problem on its way to the client.
 ///
@@ -19,7 +19,7 @@ impl Rejection {
         &self.0
     }
 
-    fn internal(error: &dyn std::error::Error) -> Self {
+    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "request failed");
         Self(Problem::internal())
     }
@@ -76,10 +76,4 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         self.0.into_response()
     }
-}
-
-/// An error with the chain of its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -203,9 +203,7 @@ impl System {
             Ok(Some(config)) => found.extend(self.route_violations(&config)),
             Ok(None) => {}
             Err(error) => {
-                found.push(Violation::UnreadableGateway(crate::rejection::chain(
-                    &error,
-                )));
+                found.push(Violation::UnreadableGateway(env::chain(&error)));
             }
         }
         found

@@ -30,7 +30,7 @@ use std::{
 use axum::Router;
 use discovery::{InProcess, Instance, Ttl, registrar};
 use events::{Bus, CloudEvent, DeadLetters, EmbeddedBus};
-use identity::Keyring;
+use identity::{Issuer, Keyring};
 use outrigger::{
     Context, GatewayClient, Inspection, Platform, RunningGateway, RunningService, Settings, System,
     client::{Answer, NoAnswer},
@@ -215,6 +215,26 @@ impl TestEnvironment {
     /// [`Error::NotRunning`].
     pub fn dead_letters(&self, service: &str) -> Result<DeadLetters, Error> {
         Ok(DeadLetters::of(self.context(service)?.db()))
+    }
+
+    /// An operator of a service: goes past the gateway, with a token that lets it do what services may not.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] and [`Error::Token`].
+    pub fn operator(&self, service: &str) -> Result<GatewayClient, Error> {
+        self.caller(service, identity::OPERATE)
+    }
+
+    /// Somebody who calls a service past the gateway, with a token that has this permission.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] and [`Error::Token`].
+    pub fn caller(&self, service: &str, permission: &str) -> Result<GatewayClient, Error> {
+        let grants = BTreeMap::from([(service.to_owned(), vec![permission.to_owned()])]);
+        let issuer = Issuer::new(self.platform.keyring().clone(), "test", grants);
+        let token = issuer.token(service)?;
+        let client = GatewayClient::new(self.address(service)?);
+        Ok(client.with_header("authorization", &format!("Bearer {token}")))
     }
 
     /// Where a service listens, for requests that go past the gateway.

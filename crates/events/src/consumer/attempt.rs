@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use data::Database;
-use env::{BoxError, RequestContext};
+use env::{BoxError, RequestContext, chain};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use super::{Options, Outcome, Processed};
 use crate::{
     Backoff, CloudEvent, Handlers, Result,
     deferred::{Burden, Plan},
-    error::{chain, is_outage, is_poison},
+    error::{is_outage, is_poison},
     handlers::Entry,
 };
 

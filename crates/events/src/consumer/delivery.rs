@@ -1,10 +1,11 @@
 //! What the bus delivers: handled, or taken over into the service's database; then acknowledged.
 
+use env::chain;
+
 use super::{Outcome, attempt::Consumer};
 use crate::{
     CloudEvent, Delivery, Result, Subscription,
     deferred::{self, Burden, Plan, Standing, Taken},
-    error::chain,
 };
 
 /// From this delivery on an event is taken over before it is handled: it may be the one that ends the process

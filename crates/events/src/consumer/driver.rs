@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use env::Timestamp;
+use env::{Timestamp, chain};
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use super::{
@@ -12,7 +12,6 @@ use super::{
 use crate::{
     CloudEvent, Result,
     deferred::{self, CHANNEL, Due, Plan},
-    error::chain,
 };
 
 /// How often the table is looked at, whoever may have said that there is something in it: another replica, or an

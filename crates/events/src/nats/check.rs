@@ -7,7 +7,7 @@
 
 use std::{sync::Once, time::Duration};
 
-use env::{Finding, Severity};
+use env::{Finding, Severity, chain};
 
 use super::{
     connection::Connection,
@@ -15,7 +15,7 @@ use super::{
     options::{Options, Target},
     stream,
 };
-use crate::{Error, Result, error::chain};
+use crate::{Error, Result};
 
 /// What an operator sets.
 const ADVICE: &str = "set `jetstream { sync_interval: always }` in the server's configuration";

@@ -248,7 +248,7 @@ mod tests {
             ("nats://u:hidden@host?certificate=a", "go together"),
         ] {
             let error = Target::parse(url, Options::default()).expect_err(url);
-            let text = crate::error::chain(&error);
+            let text = env::chain(&error);
             assert!(text.contains(reason), "{url}: {text}");
             assert!(!text.contains("hidden"), "{url}: {text}");
         }

@@ -117,7 +117,7 @@ async fn send(connection: &Connection, outgoing: Outgoing) -> Result<()> {
             "event {} was not taken on {}: {}",
             outgoing.id,
             outgoing.subject,
-            crate::error::chain(&error)
+            env::chain(&error)
         )
         .into(),
     })

@@ -7,7 +7,7 @@ use async_nats::{
     Message, StatusCode, Subject, Subscriber,
     jetstream::{self, AckKind},
 };
-use env::Instant;
+use env::{Instant, chain};
 use futures::StreamExt;
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ use super::{
     message, stream,
     subscription::{Held, Shared},
 };
-use crate::{Backoff, Error, error::chain};
+use crate::{Backoff, Error};
 
 /// How long a partition is left alone when the server cannot serve a request for it.
 const PAUSE: Duration = Duration::from_millis(200);

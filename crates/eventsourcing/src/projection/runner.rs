@@ -1,11 +1,9 @@
 //! The loop that feeds a projection.
 
-use std::{
-    collections::VecDeque, fmt::Write as _, panic::AssertUnwindSafe, sync::Arc, time::Duration,
-};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use data::{Database, Transaction, params};
-use env::BoxError;
+use env::{BoxError, chain};
 use events::Backoff;
 use futures::FutureExt;
 use rand::RngExt;
@@ -244,7 +242,7 @@ impl Runner<'_> {
     /// Makes a failure visible; best effort, for the database itself may be what fails.
     async fn report(&self, failures: u32, error: &BoxError) {
         let (name, version) = (self.projection.name(), self.projection.version());
-        let text = chain(error.as_ref());
+        let text = told(error);
         tracing::warn!(
             projection = name,
             version,
@@ -299,15 +297,9 @@ fn stand_by() -> Duration {
     STAND_BY.mul_f64(env::random().random_range(0.5..=1.0))
 }
 
-/// An error with all that caused it, in one line of bounded length.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
+/// The error in one line of bounded length.
+fn told(error: &BoxError) -> String {
+    let mut text = chain(error.as_ref());
     text.truncate(text.floor_char_boundary(ERROR_LIMIT));
     text
 }

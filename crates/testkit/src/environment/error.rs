@@ -23,6 +23,9 @@ pub enum Error {
     /// A service or the gateway did not start.
     #[error(transparent)]
     System(#[from] outrigger::Error),
+    /// A token could not be issued.
+    #[error("cannot issue a token for the test")]
+    Token(#[from] identity::Error),
     /// A service is asked for that does not run.
     #[error("{service} does not run; start it, or leave it out of what is not started")]
     NotRunning {
