@@ -208,10 +208,12 @@ impl DeadLetters {
         );
         let mut values = filter.values();
         values.push(env::now().into());
-        let mut tx = self.db.begin().await?;
-        let replayed = tx.execute(&replay, &values).await?;
-        tx.notify(deferred::CHANNEL);
-        tx.commit().await?;
+        let replaying = self.db.transaction(async |mut tx| {
+            let replayed = tx.execute(&replay, &values).await?;
+            tx.notify(deferred::CHANNEL);
+            Ok::<_, Error>(replayed)
+        });
+        let replayed = replaying.await?;
         if replayed > 0 {
             tracing::info!(
                 owner = self.db.owner(),
@@ -228,27 +230,7 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::NoDeadLetter`], [`Error::Database`], [`Error::TooLarge`].
     pub async fn replay_edited(&self, id: &str, data: serde_json::Value) -> Result<()> {
-        let mut tx = self.db.begin().await?;
-        let find =
-            "SELECT event FROM outrigger_deferred WHERE message_id = $1 AND dead_at IS NOT NULL";
-        let row = tx
-            .query_one(find, params![id])
-            .await?
-            .ok_or_else(|| gone(id))?;
-        let mut event = CloudEvent::from_json(row.get::<String>("event")?.as_bytes())?;
-        event.data = data;
-        let now = env::now();
-        event
-            .extensions
-            .insert(EDITED.to_owned(), now.to_string().into());
-        let json = String::from_utf8_lossy(&event.to_json()?).into_owned();
-        // Of every group that could not handle it: what is kept of it is one event.
-        let edit = "UPDATE outrigger_deferred SET original = COALESCE(original, event), event = $2,
-                    dead_at = NULL, attempts = 0, due = $3
-                    WHERE message_id = $1 AND dead_at IS NOT NULL";
-        tx.execute(edit, params![id, json, now]).await?;
-        tx.notify(deferred::CHANNEL);
-        tx.commit().await?;
+        self.db.transaction(|tx| edit(tx, id, data.clone())).await?;
         tracing::info!(
             owner = self.db.owner(),
             id,
@@ -269,14 +251,10 @@ impl DeadLetters {
         values.push(i64::from(PAGE_LIMIT).into());
         let mut dropped = 0;
         loop {
-            let mut tx = self.db.begin().await?;
-            let rows = tx.query(&find, &values).await?;
-            for row in &rows {
-                drop_one(&mut tx, row).await?;
-            }
-            tx.commit().await?;
-            dropped += rows.len() as u64;
-            if rows.len() < PAGE_LIMIT as usize {
+            let dropping = self.db.transaction(|tx| drop_some(tx, &find, &values));
+            let some = dropping.await?;
+            dropped += some;
+            if some < u64::from(PAGE_LIMIT) {
                 break;
             }
         }
@@ -292,9 +270,33 @@ impl DeadLetters {
     }
 }
 
-async fn drop_one(tx: &mut Transaction, row: &Row) -> Result<()> {
-    let (group, id, key): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    deferred::remove(tx, &group, &id, &key).await
+async fn edit(mut tx: Transaction, id: &str, data: serde_json::Value) -> Result<()> {
+    let find = "SELECT event FROM outrigger_deferred WHERE message_id = $1 AND dead_at IS NOT NULL";
+    let row = tx.query_one(find, params![id]).await?;
+    let row = row.ok_or_else(|| gone(id))?;
+    let mut event = CloudEvent::from_json(row.get::<String>("event")?.as_bytes())?;
+    event.data = data;
+    let now = env::now();
+    let edited = now.to_string().into();
+    event.extensions.insert(EDITED.to_owned(), edited);
+    let json = String::from_utf8_lossy(&event.to_json()?).into_owned();
+    // Of every group that could not handle it: what is kept of it is one event.
+    let edit = "UPDATE outrigger_deferred SET original = COALESCE(original, event), event = $2,
+                dead_at = NULL, attempts = 0, due = $3
+                WHERE message_id = $1 AND dead_at IS NOT NULL";
+    tx.execute(edit, params![id, json, now]).await?;
+    tx.notify(deferred::CHANNEL);
+    Ok(())
+}
+
+/// Drops what `find` finds; returns how many.
+async fn drop_some(mut tx: Transaction, find: &str, values: &[Value]) -> Result<u64> {
+    let rows = tx.query(find, values).await?;
+    for row in &rows {
+        let (group, id, key): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        deferred::remove(&mut tx, &group, &id, &key).await?;
+    }
+    Ok(rows.len() as u64)
 }
 
 fn read(row: &Row) -> Result<DeadLetter> {

@@ -10,10 +10,11 @@ use std::{
 };
 
 use data::{Database, Engine};
+use env::chain;
 use eventsourcing::{Store, projection};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Context, Error, Result, Service, rejection::chain};
+use crate::{Context, Error, Result, Service};
 
 /// How often it is looked whether events are held back.
 const LOOK: Duration = Duration::from_secs(5);

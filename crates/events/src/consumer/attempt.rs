@@ -19,6 +19,8 @@ use crate::{
 
 /// How often a transaction runs again at once, when the database asks for it (two wrote the same at the same time).
 const RERUNS: u32 = 3;
+/// The same for the short transactions of the consumer itself: if they fail for good, a claim has to run out.
+const REWRITES: u32 = 8;
 const RERUN_PAUSE: Backoff = Backoff {
     base: Duration::from_millis(5),
     limit: Duration::from_millis(100),
@@ -232,7 +234,7 @@ impl Consumer<'_> {
         let mut reruns = 0;
         loop {
             match act().await {
-                Err(error) if error.is_retryable() && reruns < RERUNS => {
+                Err(error) if error.is_retryable() && reruns < REWRITES => {
                     reruns += 1;
                     env::sleep(RERUN_PAUSE.delay(reruns)).await;
                 }

@@ -58,19 +58,36 @@ impl Consumer<'_> {
     /// Claims what is due; and says when to look again, if that is nothing.
     async fn claim(&self, limit: usize) -> Result<(Vec<Due>, Duration)> {
         let mut claimed = Vec::new();
+        let mut refused = None;
         for mut due in deferred::due(&self.db, self.group, limit).await? {
             let event = due.event.as_ref().ok();
             let handlers = event.map_or(0, |event| self.handlers.matching(event).count());
             let handlers = u32::try_from(handlers.max(1)).unwrap_or(u32::MAX);
             let lease = self.options.handler_limit.saturating_mul(handlers) + CLAIM_MARGIN;
-            let mut tx = self.db.begin().await?;
-            if due.claim(&mut tx, self.group, lease).await? {
-                tx.commit().await?;
-                claimed.push(due);
+            match self.try_to_claim(&mut due, lease).await {
+                Ok(true) => claimed.push(due),
+                Ok(false) => {}
+                // Mostly another replica that claims it too. What is claimed already must not be lost by it.
+                Err(error) => refused = Some(error),
             }
         }
-        let next = deferred::next_due(&self.db, self.group).await?;
+        if claimed.is_empty()
+            && let Some(error) = refused
+        {
+            return Err(error);
+        }
+        let next = match deferred::next_due(&self.db, self.group).await {
+            Err(error) if claimed.is_empty() => return Err(error),
+            next => next.ok().flatten(),
+        };
         Ok((claimed, next.map_or(POLL, |next| until(next).min(POLL))))
+    }
+
+    async fn try_to_claim(&self, due: &mut Due, lease: Duration) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        let claimed = due.claim(&mut tx, self.group, lease).await?;
+        tx.commit().await?;
+        Ok(claimed)
     }
 
     async fn redeem(&self, due: Due) {
