@@ -44,6 +44,9 @@ pub(crate) enum Error {
     /// What is to be replayed instead cannot be read.
     #[error("`--edit` takes JSON")]
     Edit(#[source] serde_json::Error),
+    /// Something could not be done about a saga.
+    #[error("nothing is done")]
+    Saga(#[from] outrigger::saga::Error),
     /// A check could not be carried out.
     #[error("cannot look: {0}")]
     Look(String),

@@ -96,6 +96,18 @@ impl Database {
         row.map_or(Ok(None), |row| row.get(0))
     }
 
+    /// Up to `limit` timers of a kind that are due at `now`, the earliest first, without taking them. Who acts on one
+    /// takes it with [`cancel_timer`](Transaction::cancel_timer) first: that is true for one of all who try.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn timers_due(&self, kind: &str, now: Timestamp, limit: u32) -> Result<Vec<Timer>> {
+        let due = "SELECT id, kind, due, payload FROM outrigger_timers
+                   WHERE kind = $1 AND due <= $2 ORDER BY due, id LIMIT $3";
+        let rows = self.query(due, params![kind, now, limit]).await?;
+        rows.iter().map(read).collect()
+    }
+
     /// Being woken by a commit that set a timer: it may be due before the one that is waited for.
     pub fn timers_changed(&self) -> Changes {
         self.changes(CHANNEL)

@@ -55,6 +55,7 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(5 * 60);
 pub const LEEWAY: Duration = Duration::from_secs(30);
 /// The permission that every call between services needs.
 pub const CALL: &str = "call";
-/// The permission that is needed to change what a service keeps for its operators, such as its dead letters. No
+/// The permission that is needed to change what a service keeps for its operators, such as its dead letters
+/// and its sagas. No
 /// service gets it for its calls.
 pub const OPERATE: &str = "operate";

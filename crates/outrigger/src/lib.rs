@@ -33,6 +33,7 @@
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
 //! | [`dead_letters`] | what could not be handled, for operators |
 //! | [`client`] | a user of the system, at its gateway |
+//! | [`operator`], `operations` | the sagas of a system, for those who look after it: in its databases, and over HTTP |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
 
 pub mod asyncapi;
@@ -50,6 +51,8 @@ pub mod invariant;
 pub mod lifecycle;
 pub mod map;
 pub mod messages;
+mod operations;
+pub mod operator;
 pub mod platform;
 pub mod rejection;
 pub mod server;
@@ -63,6 +66,7 @@ pub use context::Context;
 pub use error::{Error, Result};
 pub use invariant::{Inspection, Invariant};
 pub use lifecycle::{Running, RunningGateway, RunningService};
+pub use operator::Operator;
 pub use platform::Platform;
 pub use rejection::Rejection;
 pub use service::Service;
@@ -86,7 +90,7 @@ pub mod prelude {
     pub use env::{BoxError, Problem, RequestContext, Timestamp};
     pub use events::{CloudEvent, Event, JsonSchema, Publish, schemars};
     pub use eventsourcing::{Aggregate, Append, Expected};
-    pub use saga::{Command, Failure, Input, Outcome, Saga, command};
+    pub use saga::{Command, Failure, Input, Outcome, Retry, Saga, command};
 
     pub use crate::{
         Boundary, Context, Inspection, Rejection, Service, System,
@@ -103,3 +107,8 @@ struct Guide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/event-store.md")]
 struct EventStoreGuide;
+
+/// Its chapter on sagas.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/sagas.md")]
+struct GuideSagas;

@@ -30,7 +30,7 @@ use crate::{
     endpoints::{self, Readiness},
     event_store,
     messages::Message,
-    server,
+    operations, server,
 };
 
 /// The most that the body of a request to a service may hold, in bytes.
@@ -232,7 +232,8 @@ fn app(service: &Service, context: &Context, platform: &Platform, readiness: Rea
         // Nothing of the API is reached without a token (G10).
         .layer(RequireToken::new(verifier.clone(), identity::CALL))
         // Beside the API: its callers have no say here, nor have operators there.
-        .merge(dead_letters::routes(context.clone(), verifier))
+        .merge(dead_letters::routes(context.clone(), verifier.clone()))
+        .merge(operations::routes(context.clone(), verifier))
         // Outside the token check, so that a refusal is in the trace and the figures too.
         .layer(
             ServerLayer::new(context.metrics().clone(), context.performance().clone())

@@ -196,6 +196,20 @@ impl Service {
         self
     }
 
+    /// Lets its sagas [wait for](saga::Saga::wait_for) events `E`: each is given to the saga whose id is the event's key, or
+    /// that waits for this key.
+    #[must_use]
+    pub fn signal<E: Event>(self) -> Self {
+        self.signal_by::<E>(E::key)
+    }
+
+    /// As [`signal`](Self::signal), by something else of the event than its key.
+    #[must_use]
+    pub fn signal_by<E: Event>(mut self, key: fn(&E) -> String) -> Self {
+        self.messages.handled.push(Message::event::<E>());
+        self.subscribe(move |ctx, handlers| ctx.sagas().signal_handler(handlers, key))
+    }
+
     /// Keeps a read model up to date with the service's event store. Its tables are there before the service is
     /// reached; a raised version of it is built while the old one is read
     /// ([`projection`](eventsourcing::projection)).

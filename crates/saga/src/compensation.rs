@@ -1,14 +1,17 @@
-//! Which undo is next, once the function has returned. Pure.
+//! Which undo is next, once the function has returned or was interrupted. Pure.
 //!
 //! - Nothing is undone before every call that has an undo is answered, or has run out of time: what was refused
-//!   meanwhile need not be undone.
+//!   meanwhile need not be undone. A child saga that goes on still is not waited for: it is told to undo itself.
 //! - What succeeded, and what did not answer in time, is undone in the reverse of the order in which that happened,
-//!   one at a time.
+//!   one at a time. So what was begun because something else was done is undone before that, in parallel branches too.
 //! - After success, only what did not answer in time is undone: the function went on without it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use crate::journal::{Entry, Undo};
+use crate::{
+    journal::Entry,
+    ledger::{Errand, Ledger, Standing, Way},
+};
 
 /// How often an undo is sent before the saga is parked, unless it is answered.
 pub const UNDO_ATTEMPTS: u32 = 8;
@@ -27,10 +30,10 @@ fn limit(attempt: u32) -> Duration {
 pub(crate) enum Next<'a> {
     /// Wait for an answer.
     Wait,
-    /// Send the undo of the call at `of`.
+    /// Undo what was begun at `of`.
     Undo {
         of: u32,
-        undo: &'a Undo,
+        undo: Way<'a>,
         limit: Duration,
     },
     /// An operator must look.
@@ -39,47 +42,49 @@ pub(crate) enum Next<'a> {
     Done,
 }
 
-/// What is next after `journal`, in which the function returned.
-pub(crate) fn next(journal: &[Entry], failed: bool) -> Next<'_> {
-    let undos: BTreeMap<u32, &Undo> = journal.iter().filter_map(undoable).collect();
-    let mut unanswered: BTreeMap<u32, &Undo> = undos.clone();
+/// What is next after `journal`, which stands as `ledger` says; the function is not run any more.
+pub(crate) fn next<'a>(journal: &'a [Entry], ledger: &Ledger<'a>, failed: bool) -> Next<'a> {
     let mut stack = Vec::new();
-    for entry in journal {
-        let Some((seq, undo)) = entry
-            .answers()
-            .and_then(|seq| unanswered.remove_entry(&seq))
-        else {
-            continue;
-        };
-        match entry {
-            Entry::Elapsed { .. } => stack.push((seq, undo)),
-            Entry::Replied { .. } if failed => stack.push((seq, undo)),
-            _ => {}
+    for (of, errand) in &ledger.errands {
+        let Some(undo) = errand.undo else { continue };
+        match place(errand, undo, failed) {
+            Place::None => {}
+            Place::At(line) => stack.push((line, *of, undo)),
+            Place::NotYet => return Next::Wait,
         }
     }
-    if failed && !unanswered.is_empty() {
-        return Next::Wait;
-    }
-    stack
-        .into_iter()
-        .rev()
-        .find_map(|(of, undo)| attempts(journal, of, undo))
-        .unwrap_or(Next::Done)
+    // What was begun to be undone comes first: a success that is taken back can put others above it.
+    let begun = |of: u32| {
+        let undoing =
+            |entry: &Entry| matches!(entry, Entry::Undoing { of: undone, .. } if *undone == of);
+        journal.iter().any(undoing)
+    };
+    stack.sort_by_key(|(line, of, _)| (begun(*of), *line, *of));
+    let undone = |(_, of, undo): (usize, u32, Way<'a>)| attempts(journal, of, undo);
+    let next = stack.into_iter().rev().find_map(undone);
+    next.unwrap_or(Next::Done)
 }
 
-fn undoable(entry: &Entry) -> Option<(u32, &Undo)> {
-    match entry {
-        Entry::Called {
-            seq,
-            undo: Some(undo),
-            ..
-        } => Some((*seq, undo)),
-        _ => None,
+/// Where an errand is on the stack.
+enum Place {
+    None,
+    At(usize),
+    NotYet,
+}
+
+fn place(errand: &Errand<'_>, undo: Way<'_>, failed: bool) -> Place {
+    match (errand.standing(), undo) {
+        (Standing::Unknown(line), _) => Place::At(line),
+        (Standing::Done(line), _) if failed => Place::At(line),
+        (Standing::Open, Way::Command(_)) if failed => Place::NotYet,
+        // On top: it is what goes on now.
+        (Standing::Open, Way::Child) if failed => Place::At(usize::MAX),
+        _ => Place::None,
     }
 }
 
 /// How it stands with one undo; `None` when it is done.
-fn attempts<'a>(journal: &'a [Entry], of: u32, undo: &'a Undo) -> Option<Next<'a>> {
+fn attempts<'a>(journal: &'a [Entry], of: u32, undo: Way<'a>) -> Option<Next<'a>> {
     let mut sent = Vec::new();
     let mut since_resumed = 0;
     let mut last = Last::Answered;
@@ -90,7 +95,9 @@ fn attempts<'a>(journal: &'a [Entry], of: u32, undo: &'a Undo) -> Option<Next<'a
                 since_resumed += 1;
                 last = Last::Waiting(*seq);
             }
-            Entry::Replied { seq, .. } if sent.contains(seq) => return None,
+            Entry::Replied { seq, .. } | Entry::Skipped { seq, .. } if sent.contains(seq) => {
+                return None;
+            }
             Entry::Refused { seq, failure } if sent.contains(seq) => last = Last::Refused(failure),
             Entry::Elapsed { seq } if last == Last::Waiting(*seq) => last = Last::Answered,
             Entry::Resumed if last.is_stuck(since_resumed) => {
@@ -100,12 +107,16 @@ fn attempts<'a>(journal: &'a [Entry], of: u32, undo: &'a Undo) -> Option<Next<'a
             _ => {}
         }
     }
-    let topic = &undo.topic;
+    let what = || match undo {
+        Way::Command(undo) => format!("the undo `{}`", undo.topic),
+        Way::Child => format!("undoing the child saga of step {of}"),
+    };
     Some(match last {
         Last::Waiting(_) => Next::Wait,
-        Last::Refused(failure) => Next::Stuck(format!("the undo `{topic}` was refused: {failure}")),
+        Last::Refused(failure) => Next::Stuck(format!("{} was refused: {failure}", what())),
         Last::Answered if since_resumed >= UNDO_ATTEMPTS => Next::Stuck(format!(
-            "the undo `{topic}` was not answered, {UNDO_ATTEMPTS} times: look for it among the dead letters"
+            "{} was not answered, {UNDO_ATTEMPTS} times: look for it among the dead letters",
+            what()
         )),
         Last::Answered => Next::Undo {
             of,

@@ -27,12 +27,48 @@ pub struct Definition {
 
 impl Definition {
     /// Of an `async fn(Saga, I) -> Result<(), Failure>`.
+    ///
+    /// The function cannot bring anything along, such as a database or a client: it is run again and again, and what
+    /// it does by itself would be done again and again. So this does not compile:
+    ///
+    /// ```compile_fail
+    /// # use outrigger_saga as saga;
+    /// # use saga::{Definition, Failure, Input, Saga};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Order;
+    /// # impl Input for Order { const SAGA: &'static str = "place-order"; }
+    /// let db = std::sync::Arc::new("a connection");
+    /// Definition::of(move |saga: Saga, order: Order| {
+    ///     let db = db.clone();
+    ///     async move { drop((saga, order, db)); Ok::<(), Failure>(()) }
+    /// });
+    /// ```
+    ///
+    /// And without what it brings along, it does:
+    ///
+    /// ```
+    /// # use outrigger_saga as saga;
+    /// # use saga::{Definition, Failure, Input, Saga};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Order;
+    /// # impl Input for Order { const SAGA: &'static str = "place-order"; }
+    /// Definition::of(move |saga: Saga, order: Order| {
+    ///     async move { drop((saga, order)); Ok::<(), Failure>(()) }
+    /// });
+    /// ```
     pub fn of<I, F, Fut>(function: F) -> Self
     where
         I: Input,
         F: Fn(Saga, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a saga's function brings nothing along: what talks to the outside belongs into the handler of a \
+                 command, and what the saga is about into its input"
+            );
+        }
         let start = move |saga: Saga, input: &str| {
             let input = serde_json::from_str(input)?;
             Ok(function(saga, input).boxed())

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use telemetry::propagation;
 
 use crate::{
-    Definition, Error, Failure, Result, State,
+    Definition, Error, Failure, Result, State, children,
     journal::{self, Entry},
+    ledger::Ledger,
     run::Fresh,
+    signals,
     step::{self, Effect, Progress, Step},
     store::{self, Record},
     wire,
@@ -35,14 +37,14 @@ struct Due {
 /// Starts a saga in `tx`: its first commands commit with it.
 pub(crate) async fn start(
     tx: &mut Transaction,
-    definition: &Definition,
+    definitions: &Definitions,
     record: Record,
 ) -> Result<Progress> {
     if !store::insert(tx, &record).await? {
         return Err(Error::AlreadyStarted { id: record.id });
     }
     tracing::debug!(saga = record.saga, id = record.id, "saga started");
-    advance(tx, Some(definition), &record, Vec::new(), 0).await
+    advance(tx, definitions, &record, Vec::new(), 0).await
 }
 
 /// Takes what is newly known of a saga into its journal, and the step that follows from it.
@@ -59,7 +61,13 @@ pub(crate) async fn hear(
         tracing::warn!(id, ?news, "no such saga");
         return Ok(None);
     };
-    if state.is_end() {
+    // What a child has completed, its parent can still have undone.
+    let reverting = record
+        .parent
+        .as_ref()
+        .is_some_and(|parent| parent.reverting)
+        && matches!((state, &news), (State::Completed, Entry::Cancelled { .. }));
+    if state.is_end() && !reverting {
         tracing::debug!(id, ?news, "came after the saga's end");
         return Ok(None);
     }
@@ -68,13 +76,16 @@ pub(crate) async fn hear(
         tracing::debug!(id, ?news, "nobody waits for this any more");
         return Ok(None);
     }
-    if let Entry::Replied { seq, .. } | Entry::Refused { seq, .. } = &news {
-        tx.cancel_timer(&timer_id(id, *seq)).await?;
+    if let Some(seq) = news.answers() {
+        tx.cancel_timer(&timer_id(id, seq)).await?;
+        let waited = |entry: &Entry| matches!(entry, Entry::Waited { seq: at, .. } if *at == seq);
+        if journal.iter().any(waited) {
+            signals::give_up(tx, id, Some(seq)).await?;
+        }
     }
     let known = journal.len();
     journal.push(news);
-    let definition = definitions.get(record.saga.as_str());
-    advance(tx, definition, &record, journal, known)
+    advance(tx, definitions, &record, journal, known)
         .await
         .map(Some)
 }
@@ -90,15 +101,53 @@ pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
 }
 
 /// Steps a saga whose journal is stored up to `known`, and writes what comes of it.
+///
+/// A step may wait for a signal that was there before: then another step follows at once.
 async fn advance(
     tx: &mut Transaction,
-    definition: Option<&Definition>,
+    definitions: &Definitions,
     record: &Record,
     mut journal: Vec<Entry>,
     known: usize,
 ) -> Result<Progress> {
+    let definition = definitions.get(record.saga.as_str());
+    let progress = loop {
+        let step = take_step(tx, definition, record, &journal).await?;
+        journal.extend(step.entries);
+        let arrived = signals::listen(tx, record, &step.effects).await?;
+        if arrived.is_empty() {
+            break step.progress;
+        }
+        for signal in arrived {
+            if let Some(seq) = signal.answers() {
+                tx.cancel_timer(&timer_id(&record.id, seq)).await?;
+            }
+            journal.push(signal);
+        }
+    };
+    if State::of(&progress).is_end() {
+        settle(tx, record, &journal).await?;
+    }
+    RequestContext {
+        correlation_id: record.correlation_id.clone(),
+        ..RequestContext::current()
+    }
+    .scope(async { announce(tx, record, &progress) })
+    .await?;
+    store::append(tx, &record.id, known, &journal[known..]).await?;
+    store::update(tx, record, &progress).await?;
+    Ok(progress)
+}
+
+/// The step after `journal`, whose effects have become part of the transaction.
+async fn take_step(
+    tx: &mut Transaction,
+    definition: Option<&Definition>,
+    record: &Record,
+    journal: &[Entry],
+) -> Result<Step> {
     let mut step = match definition {
-        Some(definition) => step::step(definition, &record.input, &journal, Fresh::draw()),
+        Some(definition) => step::step(definition, &record.input, journal, Fresh::draw()),
         None => Step::parked(format!(
             "the service has no saga `{}`: register its function",
             record.saga
@@ -118,30 +167,41 @@ async fn advance(
     };
     context
         .scope(async {
-            for command in commands {
-                tx.publish_raw(command)?;
-            }
-            announce(tx, record, &step.progress)
+            commands
+                .into_iter()
+                .try_for_each(|command| tx.publish_raw(command))
         })
         .await?;
     schedule(tx, &record.id, &step.effects).await?;
-    journal.append(&mut step.entries);
-    store::append(tx, &record.id, known, &journal[known..]).await?;
-    store::update(tx, &record.id, &step.progress).await?;
-    Ok(step.progress)
+    Ok(step)
+}
+
+/// Nothing is to come for a saga that has ended.
+async fn settle(tx: &mut Transaction, record: &Record, journal: &[Entry]) -> Result<()> {
+    let ledger = Ledger::of(journal);
+    for seq in ledger.timed() {
+        tx.cancel_timer(&timer_id(&record.id, seq)).await?;
+    }
+    if ledger.listens() {
+        signals::give_up(tx, &record.id, None).await?;
+    }
+    Ok(())
 }
 
 /// The commands among `effects`, once it is certain that all of them can be sent.
 fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Result<Vec<CloudEvent>> {
     let mut commands = Vec::new();
     for effect in effects {
-        let Effect::Send {
-            seq, topic, data, ..
-        } = effect
-        else {
-            continue;
+        let mut command = match effect {
+            Effect::Send {
+                seq, topic, data, ..
+            } => wire::command(&record.id, *seq, topic, data.clone(), starter),
+            Effect::Start {
+                seq, saga, input, ..
+            } => children::start(&record.id, *seq, saga, input, starter),
+            Effect::Revert { seq, of, .. } => children::revert(&record.id, *seq, *of, starter),
+            Effect::Listen { .. } | Effect::Wake { .. } => continue,
         };
-        let mut command = wire::command(&record.id, *seq, topic, data.clone(), starter);
         starter.clone_into(&mut command.source);
         command.traceparent = trace(record);
         command.to_json()?;
@@ -151,14 +211,10 @@ fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Resul
 }
 
 async fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
-    for effect in effects {
-        let (Effect::Send {
-            seq, limit: after, ..
-        }
-        | Effect::Wake { seq, after }) = effect;
+    for (seq, after) in effects.iter().filter_map(Effect::timer) {
         let due = Due {
             saga: id.to_owned(),
-            seq: *seq,
+            seq,
         };
         let payload = serde_json::to_vec(&due).map_err(|source| Error::Encode {
             id: id.to_owned(),
@@ -166,9 +222,9 @@ async fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<
         })?;
         // What does not fit into a calendar never comes.
         let now = env::now();
-        let due = now.saturating_add(*after).unwrap_or(env::Timestamp::MAX);
+        let due = now.saturating_add(after).unwrap_or(env::Timestamp::MAX);
         let timer = Timer {
-            id: timer_id(id, *seq),
+            id: timer_id(id, seq),
             kind: TIMERS.to_owned(),
             due,
             payload,
@@ -211,6 +267,9 @@ fn announce(tx: &mut Transaction, record: &Record, progress: &Progress) -> Resul
     let mut event = CloudEvent::new(kind, id.as_str(), data);
     event.traceparent = trace(record);
     tx.publish_raw(event)?;
+    if let Some(parent) = &record.parent {
+        children::report(tx, parent, failure)?;
+    }
     Ok(())
 }
 

@@ -31,13 +31,33 @@ pub enum Error {
         /// How it ended.
         state: crate::State,
     },
+    /// Somebody else has taken the saga since it was read. Nothing was written; the same may succeed now.
+    #[error("saga {id} was taken by somebody else meanwhile: try again")]
+    Overtaken {
+        /// Its id.
+        id: String,
+    },
+    /// A saga that only goes forward cannot be undone. Have it go on instead: retry, or skip the step that hangs.
+    #[error("saga {id} is past its point of no return: it can only go forward")]
+    PastReturn {
+        /// Its id.
+        id: String,
+    },
+    /// A step is to be skipped that the saga does not wait for.
+    #[error("saga {id} does not wait for step {seq}: its timeline says what it waits for")]
+    NotWaiting {
+        /// Its id.
+        id: String,
+        /// The step.
+        seq: u32,
+    },
     /// A saga is to be started whose function this service does not have. Register it.
     #[error("the service has no saga `{saga}`: register its function")]
     NotRegistered {
         /// Its name.
         saga: String,
     },
-    /// An input, or a line of a journal, cannot be written as JSON.
+    /// An input, a signal, or a line of a journal, cannot be written as JSON.
     #[error("something of saga {id} cannot be written as JSON")]
     Encode {
         /// Its id.
@@ -97,6 +117,7 @@ impl Error {
         match self {
             Self::Database(error) => error.is_retryable(),
             Self::Publish(error) => error.is_retryable(),
+            Self::Overtaken { .. } => true,
             _ => false,
         }
     }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The code of a step that did not answer in time, so that nobody knows whether it was done.
 pub const TIMEOUT: &str = "timeout";
+/// The code of a saga that did not end by its [deadline](crate::Saga::deadline).
+pub const DEADLINE: &str = "deadline";
+/// The code of a saga that was [cancelled](crate::Sagas::cancel).
+pub const CANCELLED: &str = "cancelled";
 
 /// Why a step was refused, or why a whole saga came to nothing.
 ///
@@ -31,6 +35,14 @@ impl Failure {
     /// Whether the step did not answer in time, as opposed to having answered no.
     pub fn is_timeout(&self) -> bool {
         self.code == TIMEOUT
+    }
+
+    pub(crate) fn cancelled(why: &str) -> Self {
+        Self::new(CANCELLED, why)
+    }
+
+    pub(crate) fn deadline() -> Self {
+        Self::new(DEADLINE, "The saga did not end in time.")
     }
 
     pub(crate) fn timeout(topic: &str) -> Self {

@@ -4,12 +4,10 @@
 //! answered, in the order in which that happened. So each thing that it does has a *seq*: its place in the order in
 //! which the function does things, which is the same in every run.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Failure;
+use crate::{Failure, deed::Deed, ledger::Ledger};
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,10 +23,58 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undo: Option<Undo>,
     },
+    /// The function started a saga of its own, and is told how it ends.
+    Child {
+        /// Its place in the sequence.
+        seq: u32,
+        /// The name of that saga.
+        saga: String,
+    },
+    /// What was sent at `of` is sent again, after a pause.
+    BackedOff {
+        /// Its place in the sequence.
+        seq: u32,
+        /// The place of the first attempt.
+        of: u32,
+    },
+    /// What was sent at `of` was sent again.
+    Retried {
+        /// Its place in the sequence.
+        seq: u32,
+        /// The place of the first attempt.
+        of: u32,
+    },
+    /// The function waits for a signal from outside.
+    Waited {
+        /// Its place in the sequence.
+        seq: u32,
+        /// The type of the event that is the signal.
+        event: String,
+        /// What the signal is matched by; `None` is the id of the saga.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
     /// The function went to sleep.
     Slept {
         /// Its place in the sequence.
         seq: u32,
+    },
+    /// The function set itself a time to end by.
+    Deadline {
+        /// Its place in the sequence.
+        seq: u32,
+    },
+    /// The function passed its point of no return: what it does from here on is only ever tried again.
+    PastReturn {
+        /// Its place in the sequence.
+        seq: u32,
+    },
+    /// The function went the newer way at a gate.
+    Versioned {
+        /// Its place in the sequence.
+        seq: u32,
+        /// The name of the gate.
+        name: String,
     },
     /// The function asked for a value that differs from run to run.
     Recorded {
@@ -71,6 +117,27 @@ pub enum Entry {
         /// What it answers.
         seq: u32,
     },
+    /// The signal came that was waited for at `seq`.
+    Signalled {
+        /// What it answers.
+        seq: u32,
+        /// The data of the event.
+        data: Value,
+    },
+    /// An operator said to count what was begun at `seq` as done.
+    Skipped {
+        /// What it answers.
+        seq: u32,
+        /// Why.
+        reason: String,
+        /// What the function gets for a reply.
+        reply: Value,
+    },
+    /// Somebody asked for the saga to be undone.
+    Cancelled {
+        /// Why.
+        failure: Failure,
+    },
     /// An operator said to go on where the saga was parked.
     Resumed,
 }
@@ -86,10 +153,17 @@ pub struct Undo {
 
 impl Entry {
     /// The place in the sequence of what was done; `None` of an answer.
-    pub(crate) fn made_at(&self) -> Option<u32> {
+    pub fn made_at(&self) -> Option<u32> {
         match self {
             Self::Called { seq, .. }
+            | Self::Child { seq, .. }
+            | Self::BackedOff { seq, .. }
+            | Self::Retried { seq, .. }
+            | Self::Waited { seq, .. }
             | Self::Slept { seq }
+            | Self::Deadline { seq }
+            | Self::PastReturn { seq }
+            | Self::Versioned { seq, .. }
             | Self::Recorded { seq, .. }
             | Self::Undoing { seq, .. } => Some(*seq),
             _ => None,
@@ -97,65 +171,44 @@ impl Entry {
     }
 
     /// The place in the sequence that is answered; `None` of what is no answer.
-    pub(crate) fn answers(&self) -> Option<u32> {
+    pub fn answers(&self) -> Option<u32> {
         match self {
-            Self::Replied { seq, .. } | Self::Refused { seq, .. } | Self::Elapsed { seq } => {
-                Some(*seq)
-            }
+            Self::Replied { seq, .. }
+            | Self::Refused { seq, .. }
+            | Self::Elapsed { seq }
+            | Self::Signalled { seq, .. }
+            | Self::Skipped { seq, .. } => Some(*seq),
             _ => None,
         }
     }
 
     /// What the function did, for comparison with what it does now.
     pub(crate) fn deed(&self) -> Option<Deed<'_>> {
-        match self {
-            Self::Called { topic, .. } => Some(Deed::Call(topic)),
-            Self::Slept { .. } => Some(Deed::Sleep),
-            Self::Recorded { what, .. } => Some(Deed::Record(what)),
-            _ => None,
-        }
-    }
-}
-
-/// Something that a function does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed<'a> {
-    Call(&'a str),
-    Sleep,
-    Record(&'a str),
-}
-
-impl fmt::Display for Deed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call(topic) => write!(f, "a call of `{topic}`"),
-            Self::Sleep => f.write_str("a sleep"),
-            Self::Record(what) => write!(f, "a recorded {what}"),
-        }
+        Some(match self {
+            Self::Called { topic, .. } => Deed::Call(topic),
+            Self::Child { saga, .. } => Deed::Child(saga),
+            Self::BackedOff { of, .. } => Deed::BackOff(*of),
+            Self::Retried { of, .. } => Deed::Retry(*of),
+            Self::Waited { event, .. } => Deed::Wait(event),
+            Self::Slept { .. } => Deed::Sleep,
+            Self::Deadline { .. } => Deed::Deadline,
+            Self::PastReturn { .. } => Deed::PastReturn,
+            Self::Versioned { name, .. } => Deed::Version(name),
+            Self::Recorded { what, .. } => Deed::Record(what),
+            _ => return None,
+        })
     }
 }
 
 /// Whether `answer` says anything new. Duplicates, and answers to what nobody waits for any more, do not.
 pub fn awaits(journal: &[Entry], answer: &Entry) -> bool {
-    let Some(seq) = answer.answers() else {
-        return true;
-    };
-    let Some(made) = journal.iter().find(|entry| entry.made_at() == Some(seq)) else {
-        return false;
-    };
-    let mut earlier = journal
-        .iter()
-        .filter(|entry| entry.answers() == Some(seq))
-        .peekable();
-    match (made, answer) {
-        // That an undo took its time does not make it undone: an answer counts whenever it comes.
-        (Entry::Undoing { .. }, Entry::Replied { .. } | Entry::Refused { .. }) => {
-            earlier.all(|entry| matches!(entry, Entry::Elapsed { .. }))
-        }
-        (Entry::Slept { .. }, Entry::Elapsed { .. })
-        | (Entry::Called { .. } | Entry::Undoing { .. }, _) => earlier.peek().is_none(),
-        _ => false,
-    }
+    Ledger::of(journal).awaits(answer)
+}
+
+/// Whether the function is past the point from which it only goes forward.
+pub fn is_past_return(journal: &[Entry]) -> bool {
+    let passed = |entry: &Entry| matches!(entry, Entry::PastReturn { .. });
+    journal.iter().any(passed)
 }
 
 /// The place in the sequence that is free.

@@ -71,30 +71,46 @@
 //! | module | subject |
 //! |---|---|
 //! | [`step`] | one step: from the journal to what is to be done |
-//! | [`journal`] | what is remembered |
-//! | `replay`, [`run`], `saga` | running the function over its journal, and the handle that it gets |
+//! | [`journal`], `ledger`, `deed` | what is remembered, and what it says of each thing that was begun |
+//! | `replay`, [`run`], `fresh` | running the function over its journal |
+//! | `saga`, `call`, `child`, `wait_for`, `attempts`, `retry` | the handle that the function gets, and what it can await |
 //! | `compensation` | which undo is next |
 //! | [`command`], `wire` | commands and replies, on both sides |
-//! | `sagas`, `driver`, `timers`, `waiting`, `store` | steps in transactions: replies, time-outs, waiting for the end |
+//! | `sagas`, `driver`, `store` | steps in transactions |
+//! | `timers`, `waiting`, `signals`, `children` | what steps follow from beside replies |
+//! | `operate` | looking at sagas, and stepping in |
 
+mod attempts;
+mod call;
+mod child;
+mod children;
 pub mod command;
 mod compensation;
+mod deed;
 mod definition;
 mod driver;
 mod error;
 pub mod failure;
+mod fresh;
 pub mod journal;
+mod ledger;
+mod operate;
 mod replay;
+mod retry;
 pub mod run;
 mod saga;
 mod sagas;
+mod signals;
 mod status;
 pub mod step;
 mod store;
 mod timers;
+mod wait_for;
 mod waiting;
 mod wire;
 
+pub use call::{CALL_LIMIT, Call};
+pub use child::Child;
 pub use command::Command;
 pub use compensation::UNDO_ATTEMPTS;
 pub use definition::{Definition, Input};
@@ -103,6 +119,9 @@ pub use failure::Failure;
 pub use journal::Entry;
 /// Implements [`Command`](trait@Command) for a struct.
 pub use macros::Command;
-pub use saga::{CALL_LIMIT, Call, Saga, Sleep};
-pub use sagas::{ID_LIMIT, Sagas};
+pub use operate::Event;
+pub use retry::Retry;
+pub use saga::{Saga, Sleep};
+pub use sagas::{ID_LIMIT, SIGNAL_DAYS, Sagas};
 pub use status::{Outcome, State, Status};
+pub use wait_for::{SIGNAL_LIMIT, WaitFor};

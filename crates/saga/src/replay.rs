@@ -4,7 +4,6 @@
 //! branches of a `join!` take their turns as they did the first time, and each finds its place in the sequence again.
 
 use std::{
-    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -27,6 +26,8 @@ const POLL_LIMIT: usize = 10_000;
 pub(crate) enum End {
     /// It waits for an answer.
     Waiting,
+    /// It waits for an operator, for this reason, and maybe for answers too.
+    Hanging(String),
     /// It returned.
     Returned(Result<(), Failure>),
 }
@@ -48,29 +49,47 @@ pub(crate) fn replay(
         if result.is_some() || saga.run().is_halted() {
             break;
         }
-        if let Some((seq, answer)) = answer(entry) {
-            saga.run().reveal(seq, answer);
+        if tell(&saga, entry) {
             result = poll(&saga, &mut running)?;
         }
     }
 
-    let news = saga.run().finish()?;
-    match result {
-        Some(result) => Ok((End::Returned(result), news)),
-        None if waits(journal, &news) => Ok((End::Waiting, news)),
-        None => Err("the code waits for something that is none of its steps: \
-                     await only what the saga's handle gives"
-            .to_owned()),
-    }
+    let mut run = saga.run();
+    let news = run.finish()?;
+    let end = match (result, run.hangs()) {
+        (Some(result), _) => End::Returned(result),
+        (None, Some(why)) => End::Hanging(why.to_owned()),
+        (None, None) if run.is_waiting() => End::Waiting,
+        (None, None) => return Err(foreign(name)),
+    };
+    Ok((end, news))
 }
 
-fn answer(entry: &Entry) -> Option<(u32, Answer)> {
-    match entry {
-        Entry::Replied { seq, reply } => Some((*seq, Answer::Replied(reply.clone()))),
-        Entry::Refused { seq, failure } => Some((*seq, Answer::Refused(failure.clone()))),
-        Entry::Elapsed { seq } => Some((*seq, Answer::Elapsed)),
-        _ => None,
-    }
+fn foreign(name: &str) -> String {
+    format!(
+        "the code of `{name}` waits for something that is none of its steps, and would wait for ever: a saga awaits \
+         only what its handle gives. Move what talks to the outside into the handler of a command, and wait with \
+         `saga.sleep`, `saga.wait_for` or a time limit of the step"
+    )
+}
+
+/// Lets the function hear of what is in the journal; whether that was anything to it.
+fn tell(saga: &Saga, entry: &Entry) -> bool {
+    let mut run = saga.run();
+    let (seq, answer) = match entry {
+        Entry::Replied { seq, reply } => (seq, Answer::Replied(reply.clone())),
+        Entry::Signalled { seq, data } => (seq, Answer::Replied(data.clone())),
+        Entry::Skipped { seq, reply, .. } => (seq, Answer::Replied(reply.clone())),
+        Entry::Refused { seq, failure } => (seq, Answer::Refused(failure.clone())),
+        Entry::Elapsed { seq } => (seq, Answer::Elapsed),
+        Entry::Resumed => {
+            run.resume();
+            return true;
+        }
+        _ => return false,
+    };
+    run.reveal(*seq, answer);
+    true
 }
 
 /// Polls until the function has returned, or sleeps.
@@ -90,19 +109,6 @@ fn poll(saga: &Saga, running: &mut Running) -> Result<Option<Result<(), Failure>
         }
     }
     Err("the code asks to be polled without end".to_owned())
-}
-
-/// Whether an answer is still to come: to a call or a sleep that has none yet.
-fn waits(journal: &[Entry], news: &News) -> bool {
-    let answered: BTreeSet<u32> = journal.iter().filter_map(Entry::answers).collect();
-    let mut begun = journal
-        .iter()
-        .chain(&news.entries)
-        .filter_map(|entry| match entry {
-            Entry::Called { seq, .. } | Entry::Slept { seq } => Some(*seq),
-            _ => None,
-        });
-    begun.any(|seq| !answered.contains(&seq))
 }
 
 /// A panic parks the saga: it would come again with every replay.

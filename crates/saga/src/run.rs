@@ -1,4 +1,4 @@
-//! One run of a saga's function over its journal.
+//! One run of a saga's function over its journal: what the futures of the [handle](crate::Saga) share.
 
 use std::{
     collections::BTreeMap,
@@ -7,64 +7,28 @@ use std::{
     time::Duration,
 };
 
-use env::{Timestamp, Uuid};
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use crate::fresh::Fresh;
 use crate::{
-    journal::{Deed, Entry, Undo},
+    Failure,
+    deed::Deed,
+    journal::{Entry, Undo},
     step::Effect,
 };
 
 /// How many things a saga may do. One that does more is parked: it is likely to be a loop without an end.
 pub const STEP_LIMIT: u32 = 1000;
 
-/// Time and chance for one step, drawn before it, so that the step itself is a pure function.
-#[derive(Debug)]
-pub struct Fresh {
-    now: Timestamp,
-    chance: StdRng,
-}
-
-impl Fresh {
-    /// From the world.
-    pub fn draw() -> Self {
-        Self::of(env::now(), env::random().random())
-    }
-
-    /// From a given time and seed.
-    pub fn of(now: Timestamp, seed: [u8; 32]) -> Self {
-        Self {
-            now,
-            chance: StdRng::from_seed(seed),
-        }
-    }
-
-    pub(crate) fn now(&mut self) -> Timestamp {
-        self.now
-    }
-
-    pub(crate) fn id(&mut self) -> Uuid {
-        let mut chance = [0; 10];
-        self.chance.fill_bytes(&mut chance);
-        let millis = u64::try_from(self.now.as_millisecond()).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
-    }
-
-    pub(crate) fn random(&mut self) -> u64 {
-        self.chance.next_u64()
-    }
-}
-
 /// What came back for something that the function did.
 pub(crate) enum Answer {
     Replied(Value),
-    Refused(crate::Failure),
+    Refused(Failure),
     Elapsed,
 }
 
-/// What the futures of a run share.
+/// See the [module](self).
 pub(crate) struct Run {
     /// What the function did in earlier runs, by its place in the sequence.
     script: BTreeMap<u32, Entry>,
@@ -72,7 +36,15 @@ pub(crate) struct Run {
     next: u32,
     /// What was answered and not yet heard of by the function.
     answers: BTreeMap<u32, Answer>,
+    /// Who waits, for what.
     waiting: BTreeMap<u32, Waker>,
+    /// Gates that the function came to, and whether it went the newer way.
+    gates: BTreeMap<String, bool>,
+    past_return: Option<u32>,
+    /// What can only be tried again when an operator says so, and why, by its first attempt.
+    hanging: BTreeMap<u32, String>,
+    /// How often an operator said so.
+    resumed: u32,
     /// What it does now for the first time.
     news: News,
     fresh: Fresh,
@@ -94,56 +66,205 @@ impl Run {
             next: 0,
             answers: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            past_return: None,
+            hanging: BTreeMap::new(),
+            resumed: 0,
             news: News::default(),
             fresh,
             halted: None,
         }
     }
 
-    /// Makes a call; `None` when the run is halted.
-    pub(crate) fn call(
+    /// Does something for the first time, or finds that it was done; `None` when the run is halted.
+    fn make(
         &mut self,
-        topic: &str,
-        limit: Duration,
-        encode: impl FnOnce() -> serde_json::Result<(Value, Option<Undo>)>,
+        deed: Deed<'_>,
+        new: impl FnOnce(u32) -> serde_json::Result<(Entry, Option<Effect>)>,
     ) -> Option<u32> {
-        let deed = Deed::Call(topic);
         let seq = self.claim(deed)?;
         if self.script.contains_key(&seq) {
             return Some(seq);
         }
-        match encode() {
-            Ok((data, undo)) => {
-                let topic = topic.to_owned();
-                self.news.effects.push(Effect::Send {
-                    seq,
-                    topic: topic.clone(),
-                    data,
-                    limit,
-                });
-                self.news.entries.push(Entry::Called { seq, topic, undo });
+        match new(seq) {
+            Ok((entry, effect)) => {
+                self.news.entries.push(entry);
+                self.news.effects.extend(effect);
                 Some(seq)
             }
             Err(error) => {
                 self.halt(format!(
-                    "{deed} at {seq} cannot be written as JSON: {error}"
+                    "{deed} at step {seq} cannot be written as JSON: {error}"
                 ));
                 None
             }
         }
     }
 
-    /// Goes to sleep; `None` when the run is halted.
-    pub(crate) fn sleep(&mut self, duration: Duration) -> Option<u32> {
-        let seq = self.claim(Deed::Sleep)?;
-        if !self.script.contains_key(&seq) {
-            self.news.entries.push(Entry::Slept { seq });
-            self.news.effects.push(Effect::Wake {
+    /// Makes a call.
+    pub(crate) fn call(
+        &mut self,
+        topic: &str,
+        limit: Duration,
+        encode: impl FnOnce() -> serde_json::Result<(Value, Option<Undo>)>,
+    ) -> Option<u32> {
+        self.make(Deed::Call(topic), |seq| {
+            let (data, undo) = encode()?;
+            let topic = topic.to_owned();
+            let effect = Effect::Send {
                 seq,
-                after: duration,
-            });
+                topic: topic.clone(),
+                data,
+                limit,
+            };
+            Ok((Entry::Called { seq, topic, undo }, Some(effect)))
+        })
+    }
+
+    /// Makes the call at `of` again.
+    pub(crate) fn call_again(
+        &mut self,
+        of: u32,
+        topic: &str,
+        limit: Duration,
+        encode: impl FnOnce() -> serde_json::Result<Value>,
+    ) -> Option<u32> {
+        self.make(Deed::Retry(of), |seq| {
+            let effect = Effect::Send {
+                seq,
+                topic: topic.to_owned(),
+                data: encode()?,
+                limit,
+            };
+            Ok((Entry::Retried { seq, of }, Some(effect)))
+        })
+    }
+
+    /// Starts a child saga.
+    pub(crate) fn child(
+        &mut self,
+        saga: &str,
+        limit: Option<Duration>,
+        encode: impl FnOnce() -> serde_json::Result<Value>,
+    ) -> Option<u32> {
+        self.make(Deed::Child(saga), |seq| {
+            let (saga, input) = (saga.to_owned(), encode()?);
+            let effect = Effect::Start {
+                seq,
+                saga: saga.clone(),
+                input,
+                limit,
+            };
+            Ok((Entry::Child { seq, saga }, Some(effect)))
+        })
+    }
+
+    /// Starts the child saga at `of` again.
+    pub(crate) fn child_again(
+        &mut self,
+        of: u32,
+        saga: &str,
+        limit: Option<Duration>,
+        encode: impl FnOnce() -> serde_json::Result<Value>,
+    ) -> Option<u32> {
+        self.make(Deed::Retry(of), |seq| {
+            let effect = Effect::Start {
+                seq,
+                saga: saga.to_owned(),
+                input: encode()?,
+                limit,
+            };
+            Ok((Entry::Retried { seq, of }, Some(effect)))
+        })
+    }
+
+    /// Waits before what was begun at `of` is tried again, for `longest` or a bit less.
+    pub(crate) fn back_off(&mut self, of: u32, longest: Duration) -> Option<u32> {
+        let after = self.fresh.jitter(longest);
+        self.make(Deed::BackOff(of), |seq| {
+            let effect = Effect::Wake { seq, after };
+            Ok((Entry::BackedOff { seq, of }, Some(effect)))
+        })
+    }
+
+    /// Waits for a signal.
+    pub(crate) fn wait(&mut self, event: &str, key: Option<&str>, limit: Duration) -> Option<u32> {
+        self.make(Deed::Wait(event), |seq| {
+            let (event, key) = (event.to_owned(), key.map(str::to_owned));
+            let effect = Effect::Listen {
+                seq,
+                event: event.clone(),
+                key: key.clone(),
+                limit,
+            };
+            Ok((Entry::Waited { seq, event, key }, Some(effect)))
+        })
+    }
+
+    /// Goes to sleep.
+    pub(crate) fn sleep(&mut self, after: Duration) -> Option<u32> {
+        self.make(Deed::Sleep, |seq| {
+            Ok((Entry::Slept { seq }, Some(Effect::Wake { seq, after })))
+        })
+    }
+
+    /// Sets a time to end by.
+    pub(crate) fn deadline(&mut self, after: Duration) {
+        self.make(Deed::Deadline, |seq| {
+            Ok((Entry::Deadline { seq }, Some(Effect::Wake { seq, after })))
+        });
+    }
+
+    /// Passes the point of no return.
+    pub(crate) fn pass_return(&mut self) {
+        let passed = self.make(Deed::PastReturn, |seq| {
+            Ok((Entry::PastReturn { seq }, None))
+        });
+        self.past_return = self.past_return.or(passed);
+    }
+
+    /// Whether what was begun at `seq` is only ever tried again.
+    pub(crate) fn is_past_return(&self, seq: u32) -> bool {
+        self.past_return.is_some_and(|passed| seq > passed)
+    }
+
+    /// Whether to go the newer way at a gate: on new ground, or where that way was taken before.
+    pub(crate) fn version(&mut self, name: &str) -> bool {
+        if let Some(newer) = self.gates.get(name) {
+            return *newer;
         }
-        Some(seq)
+        if self.halted.is_some() {
+            return true;
+        }
+        let newer = match self.script.get(&self.next) {
+            Some(_) => match self.gate_ahead(name) {
+                Some(seq) => {
+                    self.next = seq + 1;
+                    true
+                }
+                None => false,
+            },
+            None => {
+                let name = name.to_owned();
+                self.make(Deed::Version(&name), |seq| {
+                    let name = name.clone();
+                    Ok((Entry::Versioned { seq, name }, None))
+                });
+                true
+            }
+        };
+        self.gates.insert(name.to_owned(), newer);
+        newer
+    }
+
+    /// Where the journal has the gate, among those that come next.
+    fn gate_ahead(&self, name: &str) -> Option<u32> {
+        let ahead = self.script.range(self.next..);
+        let mut gates = ahead.map_while(|(seq, entry)| match entry {
+            Entry::Versioned { name, .. } => Some((*seq, name)),
+            _ => None,
+        });
+        gates.find_map(|(seq, gate)| (gate == name).then_some(seq))
     }
 
     /// The recorded value, or a fresh one, which is recorded.
@@ -152,33 +273,41 @@ impl Run {
         what: &str,
         fresh: impl FnOnce(&mut Fresh) -> T,
     ) -> T {
-        let Some(seq) = self.claim(Deed::Record(what)) else {
-            return fresh(&mut self.fresh);
-        };
-        if let Some(Entry::Recorded { value, .. }) = self.script.get(&seq) {
-            match T::deserialize(value) {
-                Ok(value) => return value,
-                Err(error) => self.halt(format!(
-                    "the journal's {what} at {seq} cannot be read: {error}"
-                )),
-            }
-        }
         let value = fresh(&mut self.fresh);
-        match serde_json::to_value(&value) {
-            Ok(json) => self.news.entries.push(Entry::Recorded {
+        let seq = self.make(Deed::Record(what), |seq| {
+            let recorded = Entry::Recorded {
                 seq,
                 what: what.to_owned(),
-                value: json,
-            }),
-            Err(error) => self.halt(format!("the {what} at {seq} cannot be recorded: {error}")),
+                value: serde_json::to_value(&value)?,
+            };
+            Ok((recorded, None))
+        });
+        let recorded = seq.and_then(|seq| self.script.get(&seq));
+        let Some(Entry::Recorded {
+            seq, value: known, ..
+        }) = recorded
+        else {
+            return value;
+        };
+        match T::deserialize(known) {
+            Ok(known) => known,
+            Err(error) => {
+                self.halt(format!(
+                    "the journal's {what} at step {seq} cannot be read: {error}"
+                ));
+                value
+            }
         }
-        value
     }
 
     /// Takes the next place in the sequence, where the journal must hold the same deed or nothing yet.
     fn claim(&mut self, deed: Deed<'_>) -> Option<u32> {
         if self.halted.is_some() {
             return None;
+        }
+        // A gate that the code no longer has: all that came before it has ended.
+        while let Some(Entry::Versioned { .. }) = self.script.get(&self.next) {
+            self.next += 1;
         }
         let seq = self.next;
         if seq >= STEP_LIMIT {
@@ -190,7 +319,7 @@ impl Run {
         if let Some(recorded) = self.script.get(&seq).and_then(Entry::deed)
             && recorded != deed
         {
-            let misfit = format!("the journal has {recorded} at {seq} where the code has {deed}");
+            let misfit = misfit(seq, &recorded.to_string(), &deed.to_string());
             self.halt(misfit);
             return None;
         }
@@ -218,6 +347,32 @@ impl Run {
         }
     }
 
+    /// Nobody waits for `seq` any more.
+    pub(crate) fn leave(&mut self, seq: u32) {
+        self.waiting.remove(&seq);
+        self.hanging.remove(&seq);
+    }
+
+    /// Says that what was begun at `of` was tried often enough. What else goes on does so.
+    pub(crate) fn hang(&mut self, of: u32, why: String) {
+        self.hanging.insert(of, why);
+    }
+
+    /// How often an operator had the saga go on.
+    pub(crate) fn resumed(&self) -> u32 {
+        self.resumed
+    }
+
+    /// An operator has the saga go on.
+    pub(crate) fn resume(&mut self) {
+        self.resumed += 1;
+        for of in mem::take(&mut self.hanging).into_keys() {
+            if let Some(waker) = self.waiting.remove(&of) {
+                waker.wake();
+            }
+        }
+    }
+
     /// Ends the run: the saga is to be parked for `reason`. The first reason is the one that counts.
     pub(crate) fn halt(&mut self, reason: String) {
         self.halted.get_or_insert(reason);
@@ -227,10 +382,20 @@ impl Run {
         self.halted.is_some()
     }
 
+    /// Whether the function waits for something that only an answer can bring.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Why the function cannot go on by itself, where that is so.
+    pub(crate) fn hangs(&self) -> Option<&str> {
+        self.hanging.values().next().map(String::as_str)
+    }
+
     /// What the run has added, or why it was halted.
     pub(crate) fn finish(&mut self) -> Result<News, String> {
         if let Some((seq, deed)) = self.unclaimed() {
-            let reason = format!("the journal has {deed} at {seq}, which the code no longer makes");
+            let reason = misfit(seq, &deed.to_string(), "nothing more");
             self.halt(reason);
         }
         match self.halted.take() {
@@ -240,7 +405,18 @@ impl Run {
     }
 
     fn unclaimed(&self) -> Option<(u32, Deed<'_>)> {
-        let (seq, entry) = self.script.range(self.next..).next()?;
-        Some((*seq, entry.deed()?))
+        let mut rest = self.script.range(self.next..);
+        rest.find_map(|(seq, entry)| match entry.deed()? {
+            Deed::Version(_) => None,
+            deed => Some((*seq, deed)),
+        })
     }
+}
+
+/// The two sides of a journal that does not fit, and what to do about it.
+fn misfit(seq: u32, recorded: &str, actual: &str) -> String {
+    format!(
+        "step {seq} does not fit: the journal has {recorded}, the code has {actual}. \
+         Keep the earlier way for sagas under way, behind `saga.version(..)`, and retry"
+    )
 }

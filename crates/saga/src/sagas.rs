@@ -9,14 +9,15 @@ use std::{
 
 use data::{Database, Transaction};
 use env::{BoxError, RequestContext, Timestamp};
-use events::{CloudEvent, Handlers};
+use events::{CloudEvent, Event, Handlers};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, State, Status,
+    Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, children,
     driver::{self, Definitions},
+    signals,
     step::Progress,
     store::{self, Record},
     timers,
@@ -26,6 +27,8 @@ use crate::{
 
 /// The most bytes that the id of a saga may have.
 pub const ID_LIMIT: usize = 256;
+/// How long a signal is kept for which no saga waits, in days, where the service [forgets](Sagas::forget) as ours do.
+pub const SIGNAL_DAYS: u32 = 30;
 /// How many sagas are deleted in one transaction, so that forgetting holds nobody up.
 const FORGET_BATCH: u32 = 200;
 
@@ -87,10 +90,10 @@ impl Sagas {
                 limit: ID_LIMIT,
             });
         }
-        let definition = self.definitions().get(I::SAGA).cloned();
-        let definition = definition.ok_or_else(|| Error::NotRegistered {
-            saga: I::SAGA.to_owned(),
-        })?;
+        if !self.definitions().contains_key(I::SAGA) {
+            let saga = I::SAGA.to_owned();
+            return Err(Error::NotRegistered { saga });
+        }
         let input = serde_json::to_string(&input).map_err(|source| Error::Encode {
             id: id.to_owned(),
             source,
@@ -101,9 +104,17 @@ impl Sagas {
             input,
             correlation_id: RequestContext::current().correlation_id,
             traceparent: propagation::traceparent(),
+            parent: None,
+            epoch: 0,
         };
-        let progress = driver::start(tx, &definition, record).await?;
-        self.mark(id, &progress);
+        self.begin(tx, record).await
+    }
+
+    /// Starts a saga whose function may be unknown here: then it is parked.
+    pub(crate) async fn begin(&self, tx: &mut Transaction, record: Record) -> Result<()> {
+        let (definitions, id) = (Arc::clone(&self.definitions()), record.id.clone());
+        let progress = driver::start(tx, &definitions, record).await?;
+        self.mark(&id, &progress);
         Ok(())
     }
 
@@ -122,11 +133,45 @@ impl Sagas {
         }
     }
 
-    /// Adds the handler of replies to the handlers of the service.
+    /// Gives `event` to the saga that has waited longest for one of its type and `key`, when `tx` commits. Where none
+    /// does, it is kept for [`SIGNAL_DAYS`] for the first that will.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::Database`].
+    pub async fn signal<E: Event>(&self, tx: &mut Transaction, key: &str, event: &E) -> Result<()> {
+        let text = serde_json::to_string(event).map_err(|source| Error::Encode {
+            id: key.to_owned(),
+            source,
+        })?;
+        let Some(wait) = signals::bring(tx, E::TYPE, key, &text).await? else {
+            return Ok(());
+        };
+        let data = serde_json::from_str(&text).map_err(|source| Error::Encode {
+            id: key.to_owned(),
+            source,
+        })?;
+        let seq = wait.seq;
+        self.hear(tx, &wait.saga, Entry::Signalled { seq, data })
+            .await
+    }
+
+    /// Adds a handler that makes signals of the events `E`, with what `key` says of each for their key.
+    #[must_use]
+    pub fn signal_handler<E, K>(&self, handlers: Handlers, key: K) -> Handlers
+    where
+        E: Event,
+        K: Fn(&E) -> String + Send + Sync + 'static,
+    {
+        let sagas = self.clone();
+        handlers.on::<E, _>(Signals { sagas, key })
+    }
+
+    /// Adds the handlers of replies, and of child sagas, to the handlers of the service.
     #[must_use]
     pub fn handlers(&self, handlers: Handlers) -> Handlers {
-        let topic = wire::reply_topic(self.db.owner());
-        handlers.on_raw(&topic, Replies(self.clone()))
+        let service = self.db.owner();
+        let handlers = handlers.on_raw(&wire::reply_topic(service), Replies(self.clone()));
+        children::handlers(self, service, handlers)
     }
 
     /// Acts on the timers of sagas, time-outs and sleeps, until `shutdown`.
@@ -142,51 +187,8 @@ impl Sagas {
         self.waiting.wait(id, limit).await
     }
 
-    /// How far a saga is; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn status(&self, id: &str) -> Result<Option<Status>> {
-        store::status(&self.db, id).await
-    }
-
-    /// The first `limit` sagas of a state, those first that nothing has happened to for the longest time.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn list(&self, state: State, limit: u32) -> Result<Vec<Status>> {
-        store::list(&self.db, state, limit).await
-    }
-
-    /// What is remembered of a saga, the earliest first; empty where there is none.
-    ///
-    /// # Errors
-    /// [`Error::Database`], [`Error::Journal`].
-    pub async fn journal(&self, id: &str) -> Result<Vec<Entry>> {
-        store::read_journal(&self.db, id).await
-    }
-
-    /// Has a parked saga go on: the function is run again, or the undo that hangs is sent again.
-    ///
-    /// A saga that is not parked simply goes on. What still does not fit parks it again.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Ended`], [`Error::Database`].
-    pub async fn resume(&self, id: &str) -> Result<()> {
-        let status = self.status(id).await?;
-        let state = status
-            .ok_or_else(|| Error::NotFound { id: id.to_owned() })?
-            .state;
-        if state.is_end() {
-            let id = id.to_owned();
-            return Err(Error::Ended { id, state });
-        }
-        let mut tx = self.db.begin().await?;
-        self.hear(&mut tx, id, Entry::Resumed).await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// Deletes the sagas that ended before `before`; how many. What goes on, or is parked, stays.
+    /// Deletes the sagas that ended before `before`, and signals that came before it and that no saga waited for; how
+    /// many in all. What goes on, or is parked, stays, and so do the children of what stays.
     ///
     /// Keep them as long as somebody may ask for them, or repeat the request that started one.
     ///
@@ -196,13 +198,18 @@ impl Sagas {
         let mut forgotten = 0;
         loop {
             let mut tx = self.db.begin().await?;
-            let deleted = store::forget(&mut tx, before, FORGET_BATCH).await?;
+            let sagas = store::forget(&mut tx, before, FORGET_BATCH).await?;
+            let signals = signals::forget(&mut tx, before, FORGET_BATCH).await?;
             tx.commit().await?;
-            forgotten += deleted;
-            if deleted < FORGET_BATCH as usize {
+            forgotten += sagas + signals;
+            if sagas + signals == 0 {
                 return Ok(forgotten);
             }
         }
+    }
+
+    pub(crate) fn db(&self) -> &Database {
+        &self.db
     }
 }
 
@@ -228,5 +235,24 @@ impl<'a> events::Handler<'a, CloudEvent> for Replies {
             Ok(sagas.hear(tx, &id, news).await?)
         }
         .boxed()
+    }
+}
+
+/// Makes signals of events.
+struct Signals<K> {
+    sagas: Sagas,
+    key: K,
+}
+
+impl<'a, E, K> events::Handler<'a, E> for Signals<K>
+where
+    E: Event,
+    K: Fn(&E) -> String + Send + Sync + 'static,
+{
+    type Future = BoxFuture<'a, Result<(), BoxError>>;
+
+    fn handle(&self, tx: &'a mut Transaction, event: E) -> Self::Future {
+        let (sagas, key) = (self.sagas.clone(), (self.key)(&event));
+        async move { Ok(sagas.signal(tx, &key, &event).await?) }.boxed()
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     Definition, Failure,
     compensation::{self, Next},
     journal::{self, Entry},
+    ledger::{Ledger, Way},
     replay::{End, replay},
     run::Fresh,
 };
@@ -62,6 +63,37 @@ pub enum Effect {
         /// How long it may take.
         limit: Duration,
     },
+    /// Start a child saga, and count it as unanswered after `limit`, if there is one.
+    Start {
+        /// What its answer must name.
+        seq: u32,
+        /// The name of its function.
+        saga: String,
+        /// What it starts from.
+        input: Value,
+        /// How long it may take.
+        limit: Option<Duration>,
+    },
+    /// Have a child saga undo itself, and count that as unanswered after `limit`.
+    Revert {
+        /// What its answer must name.
+        seq: u32,
+        /// Where it was started.
+        of: u32,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// Give the saga an event when it comes, at most for `limit`.
+    Listen {
+        /// What the event answers.
+        seq: u32,
+        /// Its type.
+        event: String,
+        /// Its key; `None` is the id of the saga.
+        key: Option<String>,
+        /// How long to wait.
+        limit: Duration,
+    },
     /// Come back to the saga.
     Wake {
         /// What is then over.
@@ -69,6 +101,19 @@ pub enum Effect {
         /// When.
         after: Duration,
     },
+}
+
+impl Effect {
+    /// When it counts as unanswered, and which step that answers; `None` where it may take as long as it takes.
+    pub fn timer(&self) -> Option<(u32, Duration)> {
+        match self {
+            Self::Send { seq, limit, .. }
+            | Self::Revert { seq, limit, .. }
+            | Self::Listen { seq, limit, .. }
+            | Self::Wake { seq, after: limit } => Some((*seq, *limit)),
+            Self::Start { seq, limit, .. } => limit.map(|limit| (*seq, limit)),
+        }
+    }
 }
 
 /// How far a saga is.
@@ -88,59 +133,70 @@ pub enum Progress {
 
 /// Takes the next step after `journal`, which ends in what is newly known.
 pub fn step(definition: &Definition, input: &str, journal: &[Entry], fresh: Fresh) -> Step {
-    let ended = journal.iter().find_map(|entry| match entry {
-        Entry::Ended { failure } => Some(failure.clone()),
-        _ => None,
-    });
-    if let Some(failure) = ended {
-        return compensate(journal, Vec::new(), Vec::new(), failure);
+    if let Some(step) = undo(journal) {
+        return step;
     }
-    match replay(definition, input, journal, fresh) {
-        Err(reason) => Step::parked(reason),
-        Ok((End::Waiting, news)) => Step {
-            entries: news.entries,
-            effects: news.effects,
-            progress: Progress::Running,
-        },
-        Ok((End::Returned(result), mut news)) => {
+    let (end, mut news) = match replay(definition, input, journal, fresh) {
+        Ok(ran) => ran,
+        Err(reason) => return Step::parked(reason),
+    };
+    let progress = match end {
+        End::Waiting => Progress::Running,
+        End::Hanging(why) => Progress::Parked(why),
+        End::Returned(result) => {
             let failure = result.err();
-            news.entries.push(Entry::Ended {
-                failure: failure.clone(),
-            });
-            let journal: Vec<Entry> = journal.iter().chain(&news.entries).cloned().collect();
-            compensate(&journal, news.entries, news.effects, failure)
+            if let Some(failure) = &failure
+                && (journal::is_past_return(journal) || journal::is_past_return(&news.entries))
+            {
+                return Step::parked(format!(
+                    "the code failed past its point of no return: {failure}. Have it handle that, and retry"
+                ));
+            }
+            news.entries.push(Entry::Ended { failure });
+            let whole = [journal, &news.entries].concat();
+            let then = undo(&whole).expect("the journal ends with the end");
+            news.entries.extend(then.entries);
+            news.effects.extend(then.effects);
+            then.progress
         }
+    };
+    Step {
+        entries: news.entries,
+        effects: news.effects,
+        progress,
     }
 }
 
-/// Goes on undoing after `journal`, adding to what the step has come to before.
-fn compensate(
-    journal: &[Entry],
-    mut entries: Vec<Entry>,
-    mut effects: Vec<Effect>,
-    failure: Option<Failure>,
-) -> Step {
-    let progress = match compensation::next(journal, failure.is_some()) {
-        Next::Wait => Progress::Compensating(failure),
+/// Goes on undoing, without running the function, where that is over; all that it did is in the journal.
+fn undo(journal: &[Entry]) -> Option<Step> {
+    let ledger = Ledger::of(journal);
+    let failure = ledger.end.clone()?;
+    let mut step = Step {
+        entries: Vec::new(),
+        effects: Vec::new(),
+        progress: Progress::Compensating(failure.clone()),
+    };
+    match compensation::next(journal, &ledger, failure.is_some()) {
+        Next::Wait => {}
         Next::Undo { of, undo, limit } => {
             let seq = journal::next_seq(journal);
-            entries.push(Entry::Undoing { seq, of });
-            effects.push(Effect::Send {
-                seq,
-                topic: undo.topic.clone(),
-                data: undo.data.clone(),
-                limit,
+            step.entries.push(Entry::Undoing { seq, of });
+            step.effects.push(match undo {
+                Way::Command(undo) => Effect::Send {
+                    seq,
+                    topic: undo.topic.clone(),
+                    data: undo.data.clone(),
+                    limit,
+                },
+                Way::Child => Effect::Revert { seq, of, limit },
             });
-            Progress::Compensating(failure)
         }
-        Next::Stuck(reason) => Progress::Parked(reason),
-        Next::Done => failure.map_or(Progress::Completed, Progress::Compensated),
-    };
-    Step {
-        entries,
-        effects,
-        progress,
+        Next::Stuck(reason) => step.progress = Progress::Parked(reason),
+        Next::Done => {
+            step.progress = failure.map_or(Progress::Completed, Progress::Compensated);
+        }
     }
+    Some(step)
 }
 
 impl Step {

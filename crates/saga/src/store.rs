@@ -5,10 +5,11 @@ use env::Timestamp;
 
 use crate::{Error, Failure, Result, State, Status, journal::Entry, step::Progress};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "sagas",
-    "
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "sagas",
+        "
         CREATE TABLE outrigger_sagas (
             id TEXT PRIMARY KEY,
             saga TEXT NOT NULL,
@@ -28,7 +29,42 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
             entry TEXT NOT NULL,
             PRIMARY KEY (saga_id, position)
         );",
-)];
+    ),
+    Migration::new(
+        2,
+        "fencing, times, children, signals",
+        "
+        ALTER TABLE outrigger_sagas ADD COLUMN epoch BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE outrigger_sagas ADD COLUMN parent TEXT;
+        ALTER TABLE outrigger_sagas ADD COLUMN answer_seq BIGINT;
+        ALTER TABLE outrigger_sagas ADD COLUMN reverting BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE outrigger_saga_journal ADD COLUMN written BIGINT NOT NULL DEFAULT 0;
+        CREATE TABLE outrigger_saga_mailboxes (
+            event TEXT NOT NULL,
+            key TEXT NOT NULL,
+            turn BIGINT NOT NULL,
+            PRIMARY KEY (event, key)
+        );
+        CREATE TABLE outrigger_saga_signals (
+            event TEXT NOT NULL,
+            key TEXT NOT NULL,
+            turn BIGINT NOT NULL,
+            data TEXT NOT NULL,
+            received BIGINT NOT NULL,
+            PRIMARY KEY (event, key, turn)
+        );
+        CREATE INDEX outrigger_saga_signals_by_time ON outrigger_saga_signals (received);
+        CREATE TABLE outrigger_saga_waits (
+            saga_id TEXT NOT NULL REFERENCES outrigger_sagas (id),
+            seq BIGINT NOT NULL,
+            event TEXT NOT NULL,
+            key TEXT NOT NULL,
+            turn BIGINT NOT NULL,
+            PRIMARY KEY (saga_id, seq)
+        );
+        CREATE INDEX outrigger_saga_waits_by_key ON outrigger_saga_waits (event, key, turn);",
+    ),
+];
 
 /// A saga as a step needs it.
 pub(crate) struct Record {
@@ -37,6 +73,19 @@ pub(crate) struct Record {
     pub(crate) input: String,
     pub(crate) correlation_id: String,
     pub(crate) traceparent: Option<String>,
+    pub(crate) parent: Option<Parent>,
+    /// How often it was taken. Who writes must know the last number: a stale one changes nothing.
+    pub(crate) epoch: i64,
+}
+
+/// The saga of which another is a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) id: String,
+    /// Which step of its is answered by the end of the child.
+    pub(crate) seq: u32,
+    /// Whether that step is to have the child undone.
+    pub(crate) reverting: bool,
 }
 
 /// Writes a new saga down; false when there is one with its id.
@@ -44,8 +93,8 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
     let inserted = tx
         .execute(
             "INSERT INTO outrigger_sagas
-             (id, saga, input, state, correlation_id, traceparent, started, updated)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING",
+             (id, saga, input, state, correlation_id, traceparent, started, updated, parent, answer_seq)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9) ON CONFLICT DO NOTHING",
             params![
                 record.id.as_str(),
                 record.saga.as_str(),
@@ -53,7 +102,9 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
                 State::Running.as_str(),
                 record.correlation_id.as_str(),
                 record.traceparent.as_deref(),
-                env::now()
+                env::now(),
+                record.parent.as_ref().map(|parent| parent.id.as_str()),
+                record.parent.as_ref().map(|parent| parent.seq)
             ],
         )
         .await?;
@@ -64,8 +115,8 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
 pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<(Record, State)>> {
     let taken = tx
         .query_one(
-            "UPDATE outrigger_sagas SET updated = $2 WHERE id = $1
-             RETURNING id, saga, input, state, correlation_id, traceparent",
+            "UPDATE outrigger_sagas SET updated = $2, epoch = epoch + 1 WHERE id = $1
+             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, epoch",
             params![id, env::now()],
         )
         .await?;
@@ -76,20 +127,48 @@ pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<(Recor
         input: row.get("input")?,
         correlation_id: row.get("correlation_id")?,
         traceparent: row.get("traceparent")?,
+        parent: parent(&row)?,
+        epoch: row.get("epoch")?,
     };
     Ok(Some((record, state(&row)?)))
 }
 
-const JOURNAL: &str =
-    "SELECT position, entry FROM outrigger_saga_journal WHERE saga_id = $1 ORDER BY position";
+fn parent(row: &Row) -> Result<Option<Parent>> {
+    let Some(id) = row.get::<Option<String>>("parent")? else {
+        return Ok(None);
+    };
+    let seq: Option<u32> = row.get("answer_seq")?;
+    let reverting = row.get::<i64>("reverting")? == 1;
+    Ok(seq.map(|seq| Parent { id, seq, reverting }))
+}
+
+/// How far a saga is, as the transaction sees it; `None` where there is none.
+pub(crate) async fn known(tx: &mut Transaction, id: &str) -> Result<Option<State>> {
+    let find = "SELECT state FROM outrigger_sagas WHERE id = $1";
+    let row = tx.query_one(find, params![id]).await?;
+    row.as_ref().map(state).transpose()
+}
+
+/// Has the end of a child answer another step of its parent: the one that has it undone.
+pub(crate) async fn revert(tx: &mut Transaction, id: &str, seq: u32) -> Result<()> {
+    let revert = "UPDATE outrigger_sagas SET reverting = 1, answer_seq = $2 WHERE id = $1";
+    tx.execute(revert, params![id, seq]).await?;
+    Ok(())
+}
+
+const JOURNAL: &str = "SELECT position, entry, written FROM outrigger_saga_journal WHERE saga_id = $1 ORDER BY position";
 
 pub(crate) async fn journal(tx: &mut Transaction, id: &str) -> Result<Vec<Entry>> {
     entries(id, &tx.query(JOURNAL, params![id]).await?)
 }
 
-/// The journal as it is committed, to look at.
-pub(crate) async fn read_journal(db: &Database, id: &str) -> Result<Vec<Entry>> {
-    entries(id, &db.query(JOURNAL, params![id]).await?)
+/// The journal as it is committed, to look at, with the time at which each line was written.
+pub(crate) async fn timeline(db: &Database, id: &str) -> Result<Vec<(Timestamp, Entry)>> {
+    let rows = db.query(JOURNAL, params![id]).await?;
+    let entries = entries(id, &rows)?;
+    let times: Result<Vec<Timestamp>, data::Error> =
+        rows.iter().map(|row| row.get("written")).collect();
+    Ok(times?.into_iter().zip(entries).collect())
 }
 
 fn entries(id: &str, rows: &[Row]) -> Result<Vec<Entry>> {
@@ -119,16 +198,20 @@ pub(crate) async fn append(
         // A journal is bounded by the number of steps: its length fits.
         let position = i64::try_from(position).unwrap_or(i64::MAX);
         tx.execute(
-            "INSERT INTO outrigger_saga_journal (saga_id, position, entry) VALUES ($1, $2, $3)",
-            params![id, position, json],
+            "INSERT INTO outrigger_saga_journal (saga_id, position, entry, written) VALUES ($1, $2, $3, $4)",
+            params![id, position, json, env::now()],
         )
         .await?;
     }
     Ok(())
 }
 
-/// Writes down how far a saga is.
-pub(crate) async fn update(tx: &mut Transaction, id: &str, progress: &Progress) -> Result<()> {
+/// Writes down how far a saga is, unless somebody has taken it since.
+pub(crate) async fn update(
+    tx: &mut Transaction,
+    Record { id, epoch, .. }: &Record,
+    progress: &Progress,
+) -> Result<()> {
     let (failure, parked) = match progress {
         Progress::Running | Progress::Completed => (None, None),
         Progress::Compensating(failure) => (failure.as_ref(), None),
@@ -139,15 +222,19 @@ pub(crate) async fn update(tx: &mut Transaction, id: &str, progress: &Progress) 
         .map(serde_json::to_string)
         .transpose()
         .map_err(|source| Error::Encode {
-            id: id.to_owned(),
+            id: id.clone(),
             source,
         })?;
-    tx.execute(
-        "UPDATE outrigger_sagas SET state = $2, failure = $3, parked = $4 WHERE id = $1",
-        params![id, State::of(progress).as_str(), failure, parked],
-    )
-    .await?;
-    Ok(())
+    let written = tx
+        .execute(
+            "UPDATE outrigger_sagas SET state = $3, failure = $4, parked = $5 WHERE id = $1 AND epoch = $2",
+            params![id.as_str(), *epoch, State::of(progress).as_str(), failure, parked],
+        )
+        .await?;
+    match written {
+        1 => Ok(()),
+        _ => Err(Error::Overtaken { id: id.clone() }),
+    }
 }
 
 const STATUS: &str = "SELECT id, saga, state, failure, parked, correlation_id, started, updated FROM outrigger_sagas";
@@ -168,11 +255,17 @@ pub(crate) async fn list(db: &Database, state: State, limit: u32) -> Result<Vec<
 
 /// Deletes up to `limit` sagas that ended before `before`, and their journals; how many.
 pub(crate) async fn forget(tx: &mut Transaction, before: Timestamp, limit: u32) -> Result<usize> {
-    let find = "SELECT id FROM outrigger_sagas WHERE state IN ($1, $2) AND updated < $3 LIMIT $4";
-    let (completed, compensated) = (State::Completed.as_str(), State::Compensated.as_str());
-    let ended = tx
-        .query(find, params![completed, compensated, before, limit])
-        .await?;
+    // A child goes after its parent, which may yet have it undone. Each state for itself: an index finds its oldest.
+    let find = "SELECT id FROM outrigger_sagas saga WHERE state = $1 AND updated < $2
+                AND NOT EXISTS (SELECT 1 FROM outrigger_sagas parent WHERE parent.id = saga.parent)
+                ORDER BY updated LIMIT $3";
+    let mut ended = Vec::new();
+    for state in [State::Completed, State::Compensated] {
+        ended.extend(
+            tx.query(find, params![state.as_str(), before, limit])
+                .await?,
+        );
+    }
     for row in &ended {
         let id: String = row.get("id")?;
         let journal = "DELETE FROM outrigger_saga_journal WHERE saga_id = $1";

@@ -5,10 +5,13 @@ use std::time::Duration;
 use data::{Database, Timer, Transaction};
 use env::BoxError;
 use events::Backoff;
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Result, Sagas, driver};
 
+/// How many timers are acted on at the same time.
+const BATCH: u32 = 64;
 /// When a timer is tried again that could not be acted on for a reason that will not pass by itself.
 const SET_ASIDE: Duration = Duration::from_mins(1);
 /// The longest wait without looking, in case the wall clock was set.
@@ -42,28 +45,30 @@ pub(crate) async fn run(sagas: &Sagas, db: &Database, shutdown: CancellationToke
 /// Acts on every timer that is due; how long it is until the next.
 async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
     loop {
-        let Some(due) = db.next_timer(driver::TIMERS).await? else {
-            return Ok(LOOK_AGAIN);
-        };
-        let now = env::now();
-        if due > now {
-            let wait = Duration::try_from(due.duration_since(now)).unwrap_or(LOOK_AGAIN);
-            return Ok(wait.min(LOOK_AGAIN));
+        let due = db.timers_due(driver::TIMERS, env::now(), BATCH).await?;
+        if due.is_empty() {
+            break;
         }
-        fire(sagas, db).await?;
+        // Those that commit at the same time share the wait for the disk.
+        let fired = due.into_iter().map(|timer| fire(sagas, db, timer));
+        join_all(fired)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
     }
+    let Some(next) = db.next_timer(driver::TIMERS).await? else {
+        return Ok(LOOK_AGAIN);
+    };
+    let wait = Duration::try_from(next.duration_since(env::now())).unwrap_or_default();
+    Ok(wait.min(LOOK_AGAIN))
 }
 
-/// Acts on the earliest timer, in a transaction of its own: no saga has to answer for another.
-async fn fire(sagas: &Sagas, db: &Database) -> Result<(), BoxError> {
-    let mut tx = db.begin().await?;
-    let due = tx.due_timers(driver::TIMERS, env::now(), 1).await?;
-    let Some(timer) = due.into_iter().next() else {
-        return Ok(());
-    };
+/// Acts on one timer, in a transaction of its own: no saga has to answer for another.
+async fn fire(sagas: &Sagas, db: &Database, timer: Timer) -> Result<(), BoxError> {
+    let acted = db.transaction(async |mut tx| elapsed(sagas, &mut tx, &timer).await);
     // In no span, so that what is sent goes on with the trace in which the saga was started.
-    match elapsed(sagas, &mut tx, &timer).await {
-        Ok(()) => Ok(tx.commit().await?),
+    match acted.await {
+        Ok(()) => Ok(()),
         Err(error) if error.is_retryable() => Err(error.into()),
         Err(error) => {
             // Named in the statement: a `dyn Error` must not live on across an await.
@@ -72,13 +77,16 @@ async fn fire(sagas: &Sagas, db: &Database) -> Result<(), BoxError> {
                 error = &error as &dyn std::error::Error,
                 "a timer of a saga is set aside"
             );
-            tx.rollback().await?;
             set_aside(db, timer).await
         }
     }
 }
 
 async fn elapsed(sagas: &Sagas, tx: &mut Transaction, timer: &Timer) -> Result<()> {
+    if !tx.cancel_timer(&timer.id).await? {
+        // Answered since it was looked at, or another replica was faster.
+        return Ok(());
+    }
     let (id, news) = driver::read_timer(timer)?;
     sagas.hear(tx, &id, news).await
 }

@@ -48,6 +48,20 @@ impl ReplyTo {
         }))
     }
 
+    /// To a step of a saga of `service`.
+    pub(crate) fn step(service: &str, saga: &str, seq: u32) -> Self {
+        Self {
+            saga: saga.to_owned(),
+            seq,
+            topic: reply_topic(service),
+        }
+    }
+
+    /// The saga that waits, and the step of it.
+    pub(crate) fn waits(&self) -> (&str, u32) {
+        (&self.saga, self.seq)
+    }
+
     /// Sends the reply when the transaction commits.
     ///
     /// Its key is not the saga's id itself. A dead letter of that key in the group of the service that started the

@@ -1,17 +1,24 @@
-//! G5: whatever is answered, lost, repeated or late, a saga ends, and what is left of it is right.
+//! G5: whatever is answered, lost, repeated, late, skipped or cancelled, a saga ends, and what is left of it is right.
+//! And whatever part of its journal is replayed, it goes on as it did.
 
 mod stage;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     iter,
+    time::Duration,
 };
 
+use events::{JsonSchema, schemars};
 use futures::future::{join_all, try_join_all};
 use outrigger_saga as saga;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use saga::{Definition, Entry, Failure, Input, Saga, step::Progress};
+use saga::{
+    Definition, Entry, Failure, Input, Retry, Saga, journal,
+    run::Fresh,
+    step::{self, Progress},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Sent, Stage, act, undo};
@@ -20,6 +27,9 @@ use stage::{Sent, Stage, act, undo};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Program {
     stages: Vec<Vec<Step>>,
+    /// How many stages come before the point of no return.
+    pivot: Option<usize>,
+    has_deadline: bool,
     /// Whether the function fails of its own accord in the end.
     fails: bool,
 }
@@ -32,7 +42,26 @@ struct Step {
     optional: bool,
     /// How many steps follow in this branch.
     then: u8,
-    naps: bool,
+    /// How often it is tried.
+    tries: u32,
+    before: Before,
+}
+
+/// What a branch does before its step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Before {
+    Nothing,
+    Nap,
+    /// Waits for a signal, or until it has waited long enough.
+    Listen,
+    /// Starts a child saga.
+    Child,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, events::Event)]
+#[event("bell.rung", version = 1, key = bell, crate = events)]
+struct Rung {
+    bell: String,
 }
 
 impl Input for Program {
@@ -40,7 +69,13 @@ impl Input for Program {
 }
 
 async fn run(saga: Saga, program: Program) -> Result<(), Failure> {
+    if program.has_deadline {
+        saga.deadline(Duration::from_mins(1));
+    }
     for (number, stage) in program.stages.iter().enumerate() {
+        if program.pivot == Some(number) {
+            saga.point_of_no_return();
+        }
         let branches = stage.iter().map(|step| branch(&saga, step));
         // Both ways in which branches are run: to the end of all, or to the first failure.
         if number % 2 == 0 {
@@ -52,7 +87,11 @@ async fn run(saga: Saga, program: Program) -> Result<(), Failure> {
                 .collect::<Result<(), _>>()?;
         }
     }
-    if program.fails {
+    if program.fails
+        && program
+            .pivot
+            .is_none_or(|pivot| pivot >= program.stages.len())
+    {
         return Err(Failure::new("of-its-own-accord", "no"));
     }
     Ok(())
@@ -60,13 +99,28 @@ async fn run(saga: Saga, program: Program) -> Result<(), Failure> {
 
 async fn branch(saga: &Saga, step: &Step) -> Result<(), Failure> {
     for turn in 0..=step.then {
-        if step.naps {
-            saga.sleep(std::time::Duration::from_secs(1)).await;
+        match step.before {
+            Before::Nothing => {}
+            Before::Nap => saga.sleep(Duration::from_secs(1)).await,
+            Before::Listen => drop(saga.wait_for::<Rung>().await),
+            Before::Child => {
+                let empty = Program {
+                    stages: Vec::new(),
+                    pivot: None,
+                    has_deadline: false,
+                    fails: false,
+                };
+                let result = saga.child(empty).await;
+                if !step.optional {
+                    result?;
+                }
+            }
         }
         let name = format!("{}{turn}", step.name);
         let id = saga.id();
         assert_eq!(id.get_version_num(), 7);
-        let call = saga.call(act(&name));
+        let retry = Retry::times(step.tries).after("sold-out");
+        let call = saga.call(act(&name)).retry(retry);
         let result = if step.has_undo {
             call.undo(undo(&name)).await
         } else {
@@ -80,24 +134,37 @@ async fn branch(saga: &Saga, step: &Step) -> Result<(), Failure> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (any::<(bool, bool)>(), 0..3_u8, prop::bool::weighted(0.2)).prop_map(
-        |((has_undo, optional), then, naps)| Step {
+    let before = prop_oneof![
+        6 => Just(Before::Nothing),
+        1 => Just(Before::Nap),
+        1 => Just(Before::Listen),
+        1 => Just(Before::Child),
+    ];
+    (any::<(bool, bool)>(), 0..3_u8, 1..4_u32, before).prop_map(
+        |((has_undo, optional), then, tries, before)| Step {
             name: String::new(),
             has_undo,
             optional,
             then,
-            naps,
+            tries,
+            before,
         },
     )
 }
 
 fn program() -> impl Strategy<Value = Program> {
     let stages = prop::collection::vec(prop::collection::vec(step(), 1..4), 0..5);
-    (stages, any::<bool>()).prop_map(|(mut stages, fails)| {
+    let pivot = prop::option::weighted(0.3, 0..5_usize);
+    (stages, pivot, any::<(bool, bool)>()).prop_map(|(mut stages, pivot, (has_deadline, fails))| {
         for (number, step) in stages.iter_mut().flatten().enumerate() {
             step.name = format!("{number}.");
         }
-        Program { stages, fails }
+        Program {
+            stages,
+            pivot,
+            has_deadline,
+            fails,
+        }
     })
 }
 
@@ -124,7 +191,14 @@ impl Participant {
         let Some(Sent { seq, topic, data }) = self.queue.pop_front() else {
             return;
         };
-        let name = data.as_str().expect("a name").to_owned();
+        let name = match topic.as_str() {
+            "listen" => {
+                let data = json!({ "bell": "any" });
+                return self.replies.push(Entry::Signalled { seq, data });
+            }
+            "start" | "revert" => format!("child {}", data.as_str().expect("a step")),
+            _ => data.as_str().expect("a name").to_owned(),
+        };
         let refused = |code| Entry::Refused {
             seq,
             failure: Failure::new(code, "no"),
@@ -133,7 +207,7 @@ impl Participant {
             seq,
             reply: json!(null),
         };
-        let reply = if topic.ends_with(".undo") {
+        let reply = if topic.ends_with(".undo") || topic == "revert" {
             match chance % 8 {
                 0 => return,
                 1 => refused("not-now"),
@@ -147,13 +221,18 @@ impl Participant {
         } else {
             match chance % 8 {
                 0 => return,
-                1 => {
+                // What is done already stays so, however often it is asked for.
+                1 if self.state.get(&name) != Some(&Mark::Done) => {
                     self.state.insert(name, Mark::Refused);
                     refused("sold-out")
                 }
                 _ => {
                     let earlier = self.state.insert(name, Mark::Done);
-                    assert_eq!(earlier, None, "each step is done once");
+                    assert_ne!(
+                        earlier,
+                        Some(Mark::Undone),
+                        "nothing is done after its undo"
+                    );
                     Entry::Replied {
                         seq,
                         reply: json!(seq),
@@ -176,67 +255,141 @@ fn play(program: &Program, chances: &[u8]) -> (Stage, Participant) {
         .chain(iter::repeat_with(|| tail.random()));
     let mut chance = || chances.next().expect("endless");
     for _ in 0..20_000 {
-        participant.queue.extend(stage.sent.drain(..));
+        let first = |seq: u32| {
+            let retried = stage.journal.iter().find_map(|entry| match entry {
+                Entry::Retried { seq: at, of } if *at == seq => Some(*of),
+                _ => None,
+            });
+            retried.unwrap_or(seq)
+        };
+        let named = |sent: Sent| match sent.topic.as_str() {
+            "start" => Sent {
+                data: json!(first(sent.seq).to_string()),
+                ..sent
+            },
+            _ => sent,
+        };
+        participant.queue.extend(stage.sent.drain(..).map(named));
         match &stage.progress {
             Progress::Completed | Progress::Compensated(_) => return (stage, participant),
             Progress::Parked(reason) => {
-                assert!(reason.starts_with("the undo "), "{reason}");
-                stage.hear(Entry::Resumed);
-                continue;
+                let known = ["the undo ", "undoing the child ", "step "];
+                assert!(
+                    known.iter().any(|known| reason.starts_with(known)),
+                    "{reason}"
+                );
+                if chance() % 2 == 0 {
+                    stage.hear(Entry::Resumed);
+                    continue;
+                }
             }
             Progress::Running | Progress::Compensating(_) => {}
         }
-        match chance() % 8 {
-            0..3 => participant.handle(chance()),
-            3..6 if !participant.replies.is_empty() => {
-                let which = usize::from(chance()) % participant.replies.len();
-                stage.hear(participant.replies.remove(which));
+        match chance() % 64 {
+            60 if !journal::is_past_return(&stage.journal) => _ = stage.cancel(),
+            61 => {
+                let mut calls = stage.journal.iter().filter_map(called);
+                if let Some(seq) = calls.nth(usize::from(chance()) % 4) {
+                    stage.skip(seq, json!(0));
+                }
             }
-            // It is delivered, and will be again.
-            6 if !participant.replies.is_empty() => {
-                let which = usize::from(chance()) % participant.replies.len();
-                stage.hear(participant.replies[which].clone());
-            }
-            7 => {
-                let begun = stage.journal.len() + 1;
-                stage.elapse(u32::from(chance()) % begun as u32);
-            }
-            _ => {}
+            kind => match kind % 8 {
+                0..3 => participant.handle(chance()),
+                3..6 if !participant.replies.is_empty() => {
+                    let which = usize::from(chance()) % participant.replies.len();
+                    stage.hear(participant.replies.remove(which));
+                }
+                // It is delivered, and will be again.
+                6 if !participant.replies.is_empty() => {
+                    let which = usize::from(chance()) % participant.replies.len();
+                    stage.hear(participant.replies[which].clone());
+                }
+                7 => {
+                    let begun = stage.journal.len() + 1;
+                    stage.elapse(u32::from(chance()) % begun as u32);
+                }
+                _ => {}
+            },
         }
     }
     panic!("it does not end: {:?}", stage.journal);
 }
 
-/// The commands whose outcome is known to the saga, in the order in which it heard; `None` of a time-out.
-fn outcomes(journal: &[Entry]) -> Vec<(String, Option<bool>)> {
-    let mut calls = BTreeMap::new();
-    let mut outcomes = Vec::new();
-    for entry in journal {
-        if let Entry::Called {
-            seq,
-            undo: Some(undo),
-            ..
-        } = entry
-        {
-            calls.insert(*seq, undo.data.as_str().expect("a name").to_owned());
-        }
-        let (seq, outcome) = match entry {
-            Entry::Replied { seq, .. } => (seq, Some(true)),
-            Entry::Refused { seq, .. } => (seq, Some(false)),
-            Entry::Elapsed { seq } => (seq, None),
-            _ => continue,
+fn called(entry: &Entry) -> Option<u32> {
+    match entry {
+        Entry::Called { seq, .. } => Some(*seq),
+        _ => None,
+    }
+}
+
+/// What became of something that can be undone, as the saga has heard.
+#[derive(Debug)]
+struct Outcome {
+    name: String,
+    /// Which line of the journal decided.
+    line: usize,
+    replied: bool,
+    skipped: bool,
+    /// Attempts that did not answer.
+    silent: BTreeSet<u32>,
+}
+
+/// All of them, in the order in which it was decided.
+fn outcomes(journal: &[Entry]) -> Vec<Outcome> {
+    let (mut outcomes, mut roots) = (BTreeMap::new(), BTreeMap::new());
+    for (line, entry) in journal.iter().enumerate() {
+        let name = match entry {
+            Entry::Called { undo, .. } => undo.as_ref().and_then(|undo| undo.data.as_str()),
+            Entry::Child { .. } => Some("child"),
+            _ => None,
         };
-        if let Some(name) = calls.remove(seq) {
-            outcomes.push((name, outcome));
+        if let (Some(name), Some(seq)) = (name, entry.made_at()) {
+            let name = match name {
+                "child" => format!("child {seq}"),
+                name => name.to_owned(),
+            };
+            roots.insert(seq, seq);
+            outcomes.insert(
+                seq,
+                Outcome {
+                    name,
+                    line,
+                    replied: false,
+                    skipped: false,
+                    silent: BTreeSet::new(),
+                },
+            );
+        }
+        if let Entry::Retried { seq, of } = entry {
+            roots.insert(*seq, *of);
+        }
+        let root = entry.answers().and_then(|seq| roots.get(&seq));
+        let Some(outcome) = root.and_then(|root| outcomes.get_mut(root)) else {
+            continue;
+        };
+        outcome.line = line;
+        match entry {
+            Entry::Replied { .. } => outcome.replied = true,
+            Entry::Skipped { .. } => outcome.skipped = true,
+            Entry::Elapsed { seq } => _ = outcome.silent.insert(*seq),
+            Entry::Refused { seq, .. } => _ = outcome.silent.remove(seq),
+            _ => {}
         }
     }
+    let mut outcomes: Vec<_> = outcomes.into_values().collect();
+    outcomes.sort_by_key(|outcome| outcome.line);
     outcomes
 }
 
 /// The names in the order in which they were first undone.
-fn undo_order(log: &[String]) -> Vec<&str> {
-    let mut order: Vec<&str> = Vec::new();
-    for name in log.iter().filter_map(|sent| sent.strip_prefix("undo ")) {
+fn undo_order(log: &[String]) -> Vec<String> {
+    let mut order: Vec<String> = Vec::new();
+    for sent in log {
+        let name = match sent.split_once(' ') {
+            Some(("undo", name)) => name.to_owned(),
+            Some(("revert", of)) => format!("child {of}"),
+            _ => continue,
+        };
         if order.last() != Some(&name) {
             assert!(
                 !order.contains(&name),
@@ -248,6 +401,49 @@ fn undo_order(log: &[String]) -> Vec<&str> {
     order
 }
 
+/// How an entry looks when what was drawn by chance is left out.
+fn without_chance(entry: &Entry) -> Entry {
+    match entry.clone() {
+        Entry::Recorded { seq, what, .. } => Entry::Recorded {
+            seq,
+            what,
+            value: json!(null),
+        },
+        entry => entry,
+    }
+}
+
+/// Replays what follows from each answer, and from each part of that; what is sent on the way.
+fn replayed(stage: &Stage) -> Vec<String> {
+    let is_made = |entry: &Entry| entry.made_at().is_some() || matches!(entry, Entry::Ended { .. });
+    let fresh = || Fresh::of(env::Timestamp::UNIX_EPOCH, [9; 32]);
+    let mut sent = Vec::new();
+    let mut known = 0;
+    loop {
+        let made = stage.journal[known..]
+            .iter()
+            .take_while(|entry| is_made(entry));
+        let end = known + made.count();
+        for part in known..=end {
+            let (definition, journal) = (&stage.definition, &stage.journal[..part]);
+            let step = step::step(definition, &stage.input, journal, fresh());
+            let made: Vec<Entry> = step.entries.iter().map(without_chance).collect();
+            let rest: Vec<Entry> = stage.journal[part..end]
+                .iter()
+                .map(without_chance)
+                .collect();
+            assert_eq!(made, rest, "{part} of {:?}", stage.journal);
+            if part == known {
+                sent.extend(step.effects.into_iter().filter_map(Sent::of));
+            }
+        }
+        if end == stage.journal.len() {
+            return sent.iter().map(Sent::name).collect();
+        }
+        known = end + 1;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -256,10 +452,9 @@ proptest! {
         program in program(),
         chances in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let (stage, mut participant) = play(&program, &chances);
+        let (mut stage, mut participant) = play(&program, &chances);
         // What is still under way arrives at last: nothing of it may change how the saga ended.
         let length = stage.journal.len();
-        let mut stage = stage;
         while !participant.queue.is_empty() {
             participant.handle(7);
         }
@@ -270,25 +465,55 @@ proptest! {
 
         let outcomes = outcomes(&stage.journal);
         let compensated = matches!(stage.progress, Progress::Compensated(_));
-        prop_assert!(compensated || !program.fails);
-        let to_undo: Vec<&str> = outcomes
+        if journal::is_past_return(&stage.journal) {
+            prop_assert!(!compensated, "it only goes forward");
+        }
+        let has_to_be_undone = |outcome: &&Outcome| match (outcome.replied || outcome.skipped, compensated) {
+            (true, compensated) => compensated,
+            (false, _) => !outcome.silent.is_empty(),
+        };
+        let to_undo: Vec<String> = outcomes
             .iter()
             .rev()
-            .filter(|(_, outcome)| outcome.is_none() || (compensated && *outcome == Some(true)))
-            .map(|(name, _)| name.as_str())
+            .filter(has_to_be_undone)
+            .map(|outcome| outcome.name.clone())
             .collect();
-        if compensated {
-            prop_assert_eq!(&undo_order(&stage.log), &to_undo, "in reverse");
+        let order = undo_order(&stage.log);
+        // A child that went on when its parent was ended is told first, whenever it answers.
+        let told = |name: &String| name.starts_with("child");
+        let steps = |names: &[String]| -> Vec<String> {
+            names.iter().filter(|name| !told(name)).cloned().collect()
+        };
+        let (mut undone, mut expected) = (steps(&order), steps(&to_undo));
+        // Of a success that is cancelled while the last of it is tidied up, that was undone before.
+        let succeeded = stage.journal.contains(&Entry::Ended { failure: None });
+        if compensated && succeeded {
+            undone.sort();
+            expected.sort();
         }
+        prop_assert_eq!(undone, expected, "in reverse: {:#?}", stage.journal);
         // What the world looks like: whatever could be undone and had to be is not done any more.
         for name in to_undo {
-            let state = participant.state.get(name);
+            let state = participant.state.get(&name);
             prop_assert_ne!(state, Some(&Mark::Done), "{} is left over", name);
         }
-        for (name, outcome) in &outcomes {
-            if !compensated && *outcome == Some(true) {
-                prop_assert_eq!(participant.state.get(name), Some(&Mark::Done));
+        for outcome in &outcomes {
+            if !compensated && outcome.replied {
+                prop_assert_eq!(participant.state.get(&outcome.name), Some(&Mark::Done));
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_part_of_a_journal_leads_to_the_same_commands(
+        program in program(),
+        chances in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let (stage, _) = play(&program, &chances);
+        prop_assert_eq!(replayed(&stage), stage.log);
     }
 }

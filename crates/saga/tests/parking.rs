@@ -75,8 +75,9 @@ fn a_journal_that_does_not_fit_the_code_parks_with_both_sides_named() {
     assert!(stage.reply(1, json!(1)));
     assert_eq!(
         stage.parked(),
-        "the journal has a call of `saga.work-service.do` at 1 \
-         where the code has a call of `saga.paint-service.paint`"
+        "step 1 does not fit: the journal has a call of `saga.work-service.do`, \
+         the code has a call of `saga.paint-service.paint`. \
+         Keep the earlier way for sagas under way, behind `saga.version(..)`, and retry"
     );
 
     let mut stage = begun(rest);
@@ -84,7 +85,8 @@ fn a_journal_that_does_not_fit_the_code_parks_with_both_sides_named() {
     stage.elapse(1);
     assert_eq!(
         stage.parked(),
-        "the journal has a sleep at 1 where the code has a call of `saga.work-service.do`"
+        "step 1 does not fit: the journal has a sleep, the code has a call of `saga.work-service.do`. \
+         Keep the earlier way for sagas under way, behind `saga.version(..)`, and retry"
     );
 }
 
@@ -98,7 +100,8 @@ fn code_that_leaves_out_a_step_that_was_made_does_not_fit() {
     stage.reply(1, json!(1));
     assert_eq!(
         stage.parked(),
-        "the journal has a call of `saga.work-service.do` at 1, which the code no longer makes"
+        "step 1 does not fit: the journal has a call of `saga.work-service.do`, the code has nothing more. \
+         Keep the earlier way for sagas under way, behind `saga.version(..)`, and retry"
     );
 }
 
@@ -109,7 +112,7 @@ fn a_reply_that_the_code_cannot_read_parks() {
     let reason = stage.parked();
     assert!(
         reason.starts_with(
-            "the journal's reply to a call of `saga.paint-service.paint` at 1 \
+            "what the journal has for step 1, `saga.paint-service.paint`, \
              cannot be read as the code's `alloc::string::String`: "
         ),
         "{reason}"
@@ -151,7 +154,11 @@ fn waiting_for_what_is_no_step_parks() {
     let mut stage = Stage::start(Definition::of(waiting), Begin);
     stage.done("do a");
     let reason = stage.parked();
-    assert!(reason.contains("none of its steps"), "{reason}");
+    assert!(
+        reason
+            .starts_with("the code of `under-test` waits for something that is none of its steps"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The saga: how an order is placed.
 
-use std::time::Duration;
-
 use contracts::{
     Money,
     inventory::{Line, ReleaseItems, ReserveItems},
@@ -63,14 +61,11 @@ impl PlaceOrder {
     }
 }
 
-/// How long the last step may take: as long as it takes.
-///
-/// Until then an order can be undone, and a step without an answer is. Confirming cannot: whoever gave up on it
-/// might refund an order that is confirmed. It waits for this very service, which answers once it runs.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 /// Creates the order, reserves its items, takes its price and confirms it; or undoes what was done of that,
 /// the last step first.
+///
+/// Once it is paid there is no way back: whoever gave up on a confirmation that is slow to answer might refund an order
+/// that is confirmed. So that step is tried until it is done.
 pub async fn place_order(saga: Saga, order: PlaceOrder) -> Result<(), Failure> {
     let order_id = || order.order_id.clone();
     saga.call(order.create())
@@ -88,9 +83,9 @@ pub async fn place_order(saga: Saga, order: PlaceOrder) -> Result<(), Failure> {
             order_id: order_id(),
         })
         .await?;
+    saga.point_of_no_return();
     saga.call(ConfirmOrder {
         order_id: order_id(),
     })
-    .timeout(CONFIRM_LIMIT)
     .await
 }

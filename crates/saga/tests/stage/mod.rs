@@ -41,6 +41,20 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// What goes out; nothing does of a wait.
+    pub(crate) fn of(effect: Effect) -> Option<Self> {
+        let (seq, topic, data) = match effect {
+            Effect::Send {
+                seq, topic, data, ..
+            } => (seq, topic, data),
+            Effect::Start { seq, saga, .. } => (seq, "start".to_owned(), json!(saga)),
+            Effect::Revert { seq, of, .. } => (seq, "revert".to_owned(), json!(of.to_string())),
+            Effect::Listen { seq, event, .. } => (seq, "listen".to_owned(), json!(event)),
+            Effect::Wake { .. } => return None,
+        };
+        Some(Self { seq, topic, data })
+    }
+
     /// `do a` or `undo a`.
     pub(crate) fn name(&self) -> String {
         let action = self.topic.rsplit('.').next().unwrap_or_default();
@@ -88,15 +102,9 @@ impl Stage {
         assert_eq!(step(fresh()).effects, effects, "a step is a pure function");
         self.journal.extend(entries);
         self.progress = progress;
-        for effect in effects {
-            if let Effect::Send {
-                seq, topic, data, ..
-            } = effect
-            {
-                let sent = Sent { seq, topic, data };
-                self.log.push(sent.name());
-                self.sent.push_back(sent);
-            }
+        for sent in effects.into_iter().filter_map(Sent::of) {
+            self.log.push(sent.name());
+            self.sent.push_back(sent);
         }
     }
 
@@ -127,6 +135,22 @@ impl Stage {
         self.hear(Entry::Elapsed { seq })
     }
 
+    pub(crate) fn skip(&mut self, seq: u32, reply: Value) -> bool {
+        let reason = "known otherwise".to_owned();
+        self.hear(Entry::Skipped { seq, reason, reply })
+    }
+
+    pub(crate) fn cancel(&mut self) -> bool {
+        let failure = Failure::new("cancelled", "no");
+        self.hear(Entry::Cancelled { failure })
+    }
+
+    /// Where the latest entry of the journal was made.
+    pub(crate) fn latest(&self) -> u32 {
+        let made = self.journal.iter().filter_map(Entry::made_at).max();
+        made.expect("something was done")
+    }
+
     /// The next command that was sent, which must be this one; its seq.
     #[track_caller]
     pub(crate) fn expect(&mut self, name: &str) -> u32 {
@@ -139,10 +163,9 @@ impl Stage {
     #[track_caller]
     pub(crate) fn done(&mut self, name: &str) {
         let seq = self.expect(name);
-        let reply = if name.starts_with("undo") {
-            json!(null)
-        } else {
-            json!(seq)
+        let reply = match name.starts_with("do") {
+            true => json!(seq),
+            false => json!(null),
         };
         assert!(self.reply(seq, reply));
     }

@@ -1,6 +1,10 @@
 //! A small system for tests: a service with sagas, one that takes part in them, and a bus between them, in one folder.
 
-#![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses what it needs"
+)]
 
 mod hesitant;
 mod world;
@@ -8,9 +12,11 @@ mod world;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use data::{Database, Migration, Transaction, params};
-use events::{Bus, CloudEvent, EmbeddedBus, Handlers, JsonSchema, consumer, relay, schemars};
+use events::{
+    Bus, CloudEvent, EmbeddedBus, Event, Handlers, JsonSchema, Publish, consumer, relay, schemars,
+};
 use outrigger_saga as saga;
-use saga::{Command, Failure, Input, Outcome, Saga, Sagas, command};
+use saga::{Command, Failure, Input, Outcome, Saga, Sagas, State, command};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +38,17 @@ pub(crate) struct Do(pub(crate) String);
 #[command("work-service", "undo", crate = saga)]
 pub(crate) struct Undo(pub(crate) String);
 
-/// Things to do, one after the other; `sleep` is an hour, `nap` a second.
+/// What sagas wait for.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
+#[event("bell.rung", version = 1, key = bell, crate = events)]
+pub(crate) struct Rung {
+    pub(crate) bell: String,
+    pub(crate) by: String,
+}
+
+/// Things to do, one after the other. Some words have a meaning: `sleep` is an hour, `nap` a second, `ring` waits for
+/// the saga's bell (and then does what rang it), `pivot` is the point of no return, `deadline` gives it a minute;
+/// `child a b` is a saga of its own that does `a` and then `b`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Errand(pub(crate) Vec<String>);
 
@@ -48,16 +64,29 @@ impl Input for Errand {
 
 pub(crate) async fn errand(saga: Saga, errand: Errand) -> Result<(), Failure> {
     for name in errand.0 {
-        if name == "sleep" {
-            saga.sleep(HOUR).await;
-        } else if name == "nap" {
-            saga.sleep(Duration::from_secs(1)).await;
-        } else {
-            let undo = Undo(name.clone());
-            let count = saga.call(Do(name)).undo(undo).await?;
-            assert!(count > 0);
+        match name.split_once(' ').unwrap_or((&name, "")) {
+            ("sleep", _) => saga.sleep(HOUR).await,
+            ("nap", _) => saga.sleep(Duration::from_secs(1)).await,
+            ("pivot", _) => saga.point_of_no_return(),
+            ("deadline", _) => saga.deadline(Duration::from_mins(1)),
+            ("ring", _) => {
+                let rung = saga.wait_for::<Rung>().timeout(HOUR).await?;
+                act(&saga, rung.by).await?;
+            }
+            ("child", steps) => {
+                let steps: Vec<&str> = steps.split(' ').collect();
+                saga.child(Errand::of(&steps)).await?;
+            }
+            _ => act(&saga, name).await?,
         }
     }
+    Ok(())
+}
+
+async fn act(saga: &Saga, name: String) -> Result<(), Failure> {
+    let undo = Undo(name.clone());
+    let count = saga.call(Do(name)).undo(undo).await?;
+    assert!(count > 0);
     Ok(())
 }
 
@@ -80,6 +109,9 @@ async fn work(tx: &mut Transaction, Do(name): Do) -> Result<u32, command::Error>
 }
 
 async fn undo(tx: &mut Transaction, Undo(name): Undo) -> Result<(), command::Error> {
+    if name.starts_with("stubborn") {
+        return Err("it is never undone".into());
+    }
     let find = "SELECT 1 FROM log WHERE entry = $1";
     let was_done = tx.query_one(find, params![format!("did {name}")]).await?;
     if was_done.is_some() {
@@ -114,17 +146,32 @@ impl Process {
 
     /// Starts without any saga.
     pub(crate) async fn knowing_nothing(folder: &Path) -> Self {
-        let url = |name: &str| format!("sqlite:{}", folder.join(name).display());
-        let bus = EmbeddedBus::open(&url("bus.sqlite")).await.expect("a bus");
-        let open = async |name: &str| {
-            let db = Database::open(&url(&format!("{name}.sqlite"))).await;
+        let url = |name: &str| format!("sqlite:{}.sqlite", folder.join(name).display());
+        Self::with(folder, &url(STARTER), &url(WORKER)).await
+    }
+
+    /// Starts on these two databases, with a bus in `folder`.
+    pub(crate) async fn on(folder: &Path, starter: &str, worker: &str) -> Self {
+        let process = Self::with(folder, starter, worker).await;
+        process.sagas.register(errand);
+        process
+    }
+
+    async fn with(folder: &Path, starter: &str, worker: &str) -> Self {
+        let bus = format!("sqlite:{}", folder.join("bus.sqlite").display());
+        let bus = EmbeddedBus::open(&bus).await.expect("a bus");
+        let open = async |url: &str, name: &str| {
+            let db = Database::open(url).await;
             db.expect("a database").owned_by(name)
         };
-        let (starter, worker) = (open(STARTER).await, open(WORKER).await);
+        let (starter, worker) = (open(starter, STARTER).await, open(worker, WORKER).await);
         let log = Migration::new(
             1,
             "log",
             "CREATE TABLE log (position INTEGER PRIMARY KEY, entry TEXT NOT NULL)",
+        )
+        .postgres(
+            "CREATE TABLE log (position BIGINT GENERATED ALWAYS AS IDENTITY, entry TEXT NOT NULL)",
         );
         worker.migrate(&[log]).await.expect("the log");
         for db in [&starter, &worker] {
@@ -167,6 +214,7 @@ impl Process {
             )
         };
         let replies = sagas.handlers(Handlers::new());
+        let replies = sagas.signal_handler(replies, |rung: &Rung| rung.bell.clone());
         let (_, _, _, left, right) = futures::join!(
             relay::run(starter.clone(), bus.clone(), stop.clone()),
             relay::run(worker.clone(), bus.clone(), stop.clone()),
@@ -185,11 +233,45 @@ impl Process {
         stop.drop_guard()
     }
 
+    /// Acts on timers, and brings what is in the outbox to the bus, until the guard is dropped.
+    pub(crate) fn spawn_timers(&self) -> tokio_util::sync::DropGuard {
+        let stop = CancellationToken::new();
+        let (sagas, timing) = (self.sagas.clone(), stop.clone());
+        tokio::spawn(async move { sagas.run_timers(timing).await });
+        stop.drop_guard()
+    }
+
     pub(crate) async fn start(&self, id: &str, steps: &[&str]) {
         let mut tx = self.starter.begin().await.expect("a transaction");
         let started = self.sagas.start(&mut tx, id, Errand::of(steps)).await;
         started.expect("started");
         tx.commit().await.expect("committed");
+    }
+
+    /// Rings a bell, as an event from another service.
+    pub(crate) async fn ring(&self, bell: &str, by: &str) {
+        let (bell, by) = (bell.to_owned(), by.to_owned());
+        let mut tx = self.worker.begin().await.expect("a transaction");
+        tx.publish(Rung { bell, by }).expect("an event");
+        tx.commit().await.expect("committed");
+    }
+
+    /// Waits until the saga is in a state.
+    pub(crate) async fn until(&self, id: &str, state: State) {
+        let reached = async {
+            while self
+                .sagas
+                .status(id)
+                .await
+                .expect("a status")
+                .map(|saga| saga.state)
+                != Some(state)
+            {
+                env::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let reached = env::timeout(HOUR, reached).await;
+        reached.unwrap_or_else(|_| panic!("{id} is never {state}"));
     }
 
     /// Waits for the end, at most for ten hours (of the simulated clock).

@@ -1,0 +1,128 @@
+//! Sagas that cannot go on by themselves, and who looks after them: over HTTP, and in the database.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use discovery::{Client, Clients};
+use identity::Issuer;
+use outrigger::{Operator, Platform, Settings, prelude::*, saga};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+type Done = Result<(), BoxError>;
+
+const SERVICE: &str = "lamp-service";
+
+#[derive(Serialize, Deserialize, JsonSchema, Command)]
+#[command("lamp-service", "switch-on")]
+struct SwitchOn {
+    lamp: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Evening {
+    lamp: String,
+}
+
+impl Input for Evening {
+    const SAGA: &'static str = "evening";
+}
+
+async fn evening(saga: Saga, Evening { lamp }: Evening) -> Result<(), Failure> {
+    saga.point_of_no_return();
+    let retry = Retry::times(2).pauses(std::time::Duration::ZERO, std::time::Duration::ZERO);
+    saga.call(SwitchOn { lamp }).retry(retry).await
+}
+
+async fn switch_on(_: Context, _: &mut Transaction, _: SwitchOn) -> Result<(), command::Error> {
+    Err(Failure::new("no-power", "There is no power.").into())
+}
+
+fn system() -> System {
+    System::new("house").service(
+        Service::new(SERVICE)
+            .boundary(Boundary::of("lamps"))
+            .saga(evening)
+            .command::<SwitchOn, _>(switch_on),
+    )
+}
+
+/// Calls the service with these permissions.
+fn client(platform: &Platform, permissions: &[&str]) -> Client {
+    let permissions = permissions.iter().map(|&name| name.to_owned()).collect();
+    let grants = BTreeMap::from([(SERVICE.to_owned(), permissions)]);
+    let issuer = Issuer::new(platform.keyring().clone(), "operator", grants);
+    Clients::new(platform.registry().clone(), Some(issuer)).client(SERVICE)
+}
+
+#[tokio::test]
+async fn a_parked_saga_is_found_shown_and_helped() -> Done {
+    let folder = tempfile::tempdir()?;
+    let settings = Settings {
+        data: folder.path().to_owned(),
+        ..Settings::default()
+    };
+    let platform = Platform::embedded(settings).await?;
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let system = system();
+    let running = system.start_service(SERVICE, &platform, anywhere).await?;
+    let ctx = running.context();
+    let mut tx = ctx.db().begin().await?;
+    for id in ["1", "2/7"] {
+        let lamp = id.to_owned();
+        ctx.sagas().start(&mut tx, id, Evening { lamp }).await?;
+    }
+    tx.commit().await?;
+    for id in ["1", "2/7"] {
+        let limit = std::time::Duration::from_secs(20);
+        let outcome = ctx.sagas().wait(id, limit).await?;
+        assert!(
+            matches!(outcome, Some(Outcome::Parked { .. })),
+            "{outcome:?}"
+        );
+    }
+
+    let service = client(&platform, &[identity::CALL]);
+    let refused = service.get::<Value>("/sagas", &[]).await;
+    let refused = refused.expect_err("only operators may look").to_string();
+    assert!(refused.contains("403"), "{refused}");
+
+    let operator = client(&platform, &[identity::OPERATE]);
+    let list: Value = operator.get("/sagas", &[]).await?.expect("a list");
+    assert_eq!(list["sagas"].as_array().map(Vec::len), Some(2));
+    let shown: Value = operator
+        .get("/sagas/{id}", &[&"2/7"])
+        .await?
+        .expect("the saga");
+    assert_eq!(shown["state"], "parked");
+    assert_eq!(shown["timeline"][1]["entry"], "called");
+    let skip = json!({ "step": 1, "reason": "switched on by hand" });
+    let skipped: Value = operator.post("/sagas/{id}/skip", &[&"2/7"], &skip).await?;
+    assert_eq!(skipped["state"], "completed");
+    let cancelled = operator
+        .post::<_, Value>("/sagas/{id}/cancel", &[&"1"], &json!({ "reason": "" }))
+        .await;
+    let cancelled = cancelled.expect_err("too late").to_string();
+    assert!(cancelled.contains("409"), "{cancelled}");
+
+    // The same in the database, beside the service.
+    let operator = Operator::open(&system, platform.settings()).await?;
+    let (service, sagas) = operator.find("1").await?;
+    assert_eq!(service, SERVICE);
+    sagas.resume("1").await?;
+    sagas
+        .skip("1", 1, "switched on by hand", Value::Null)
+        .await?;
+    let outcome = ctx
+        .sagas()
+        .wait("1", std::time::Duration::from_secs(20))
+        .await?;
+    assert_eq!(outcome, Some(Outcome::Completed));
+    let unknown = operator.find("3").await.err();
+    assert!(
+        matches!(unknown, Some(saga::Error::NotFound { .. })),
+        "{unknown:?}"
+    );
+    running.stop().await;
+    platform.stop().await;
+    Ok(())
+}

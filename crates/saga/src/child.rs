@@ -1,0 +1,80 @@
+//! A saga that is a step of another one.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    Failure, Input, Retry, Saga,
+    attempts::{Attempts, Errand},
+    run::Run,
+};
+
+/// A child saga, from the inside of its parent. Await it.
+#[must_use = "nothing is started until the child is awaited"]
+pub struct Child<I: Input> {
+    saga: Saga,
+    input: I,
+    limit: Option<Duration>,
+    attempts: Option<Attempts>,
+}
+
+impl<I: Input> Child<I> {
+    pub(crate) fn new(saga: Saga, input: I) -> Self {
+        Self {
+            saga,
+            input,
+            limit: None,
+            attempts: None,
+        }
+    }
+
+    /// Gives the child `limit` to end in. Otherwise it has as long as it takes, or as its own deadline says.
+    ///
+    /// A child that did not end in time is told to undo itself when this saga has ended.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+// Nothing of it is ever pinned.
+impl<I: Input> Unpin for Child<I> {}
+
+impl<I: Input> Future for Child<I> {
+    type Output = Result<(), Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut run = this.saga.run();
+        let (input, limit) = (&this.input, this.limit);
+        let encode = || serde_json::to_value(input);
+        if this.attempts.is_none() {
+            this.attempts = run.child(I::SAGA, limit, encode).map(Attempts::first);
+        }
+        let Some(attempts) = &mut this.attempts else {
+            return Poll::Pending;
+        };
+        let errand = Errand {
+            name: I::SAGA,
+            retry: &Retry::never(),
+            again: |run: &mut Run, of| run.child_again(of, I::SAGA, limit, encode),
+        };
+        let Poll::Ready(answer) = attempts.poll(&mut run, cx, errand) else {
+            return Poll::Pending;
+        };
+        attempts.leave(&mut run);
+        Poll::Ready(answer.map(drop))
+    }
+}
+
+impl<I: Input> Drop for Child<I> {
+    fn drop(&mut self) {
+        if let Some(attempts) = &self.attempts {
+            attempts.leave(&mut self.saga.run());
+        }
+    }
+}
