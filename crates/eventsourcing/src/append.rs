@@ -81,7 +81,7 @@ pub trait Append {
     /// [`Error::Unreadable`] and the others that say what cannot be read, [`Error::Database`].
     fn load<A: Aggregate>(&mut self, id: &str) -> impl Future<Output = Result<Loaded<A>>> + Send;
 
-    /// Closes the stream of the `A` with this id and moves its events to the [archive](crate::archive), when the transaction
+    /// Closes the stream of the `A` with this id and moves its events to the [archive], when the transaction
     /// commits. Whoever loads it or appends to it then is told so; [`Store::archived`](crate::Store::archived) reads it.
     /// Those who read all events see them where they were, and one more that [says so](crate::Recorded::is_archived).
     ///
