@@ -98,7 +98,7 @@ impl Upstream {
     }
 
     /// Sends `request`, whose URI holds the path only, to one of the instances. A
-    /// [`Route`](telemetry::http::Route) among its extensions names its span.
+    /// [`Route`] among its extensions names its span.
     ///
     /// The call is over with the head of the answer; whoever reads the body says how long that may take.
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 use env::{Timestamp, Uuid};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-/// See the [module](self).
+/// The time, ids and chance of one step.
 #[derive(Debug)]
 pub struct Fresh {
     now: Timestamp,
