@@ -5,58 +5,73 @@
 //! It!", chapter 5.)
 //!
 //! [`machine`] holds the rules, without clock or lock; [`Breaker`] is what callers share, and [`BreakerLayer`] puts
-//! it before a service of tower. A closed breaker costs one atomic load to enter.
+//! it before a service of tower. A closed breaker costs one atomic load to enter; a success that follows no failure
+//! takes no lock, and reads no clock unless slow calls count.
 
 mod error;
 mod future;
+mod gate;
 mod layer;
 pub mod machine;
 mod service;
 pub mod window;
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use env::Instant;
 use tokio::sync::watch;
 
+use self::gate::{Counted, Gate};
 pub use self::{
     error::{Error, Open},
     future::ResponseFuture,
     layer::BreakerLayer,
-    machine::{Machine, Rate, Settings, State, Ticket},
+    machine::{Machine, Rate, Settings, Slow, State, Ticket},
     service::BreakerService,
 };
+use crate::{
+    chance,
+    observe::{Decision, Reporter},
+};
+
+/// What `gate.rs` synchronizes with; a test puts loom's in its place.
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    };
+}
 
 /// A breaker that callers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Breaker(Arc<Shared>);
 
 struct Shared {
-    name: String,
-    /// The ticket of the machine, and in the lowest bit whether it asks more of who enters.
-    gate: AtomicU64,
-    machine: Mutex<Machine>,
+    reporter: Reporter,
+    gate: Gate,
+    slow: Option<Duration>,
     state: watch::Sender<State>,
 }
 
 impl Breaker {
     /// A closed breaker without a name.
     pub fn new(settings: Settings) -> Self {
-        Self::named("", settings)
+        Self::reporting(settings, Reporter::default())
     }
 
     /// A closed breaker, named in the log for what it protects.
-    pub fn named(name: impl Into<String>, settings: Settings) -> Self {
+    pub fn named(name: &str, settings: Settings) -> Self {
+        Self::reporting(settings, Reporter::silent(name))
+    }
+
+    /// A closed breaker that tells of its decisions by `reporter`. Changes of state are reported in their order, under
+    /// a lock.
+    pub fn reporting(settings: Settings, reporter: Reporter) -> Self {
         let machine = Machine::new(settings);
         Self(Arc::new(Shared {
-            name: name.into(),
-            gate: AtomicU64::new(gate(&machine)),
-            machine: Mutex::new(machine),
+            reporter,
+            slow: machine.slow_threshold(),
+            gate: Gate::new(machine, env::instant()),
             state: watch::Sender::new(State::Closed),
         }))
     }
@@ -66,35 +81,45 @@ impl Breaker {
     /// # Errors
     /// [`Open`].
     pub fn enter(&self) -> Result<Permit, Open> {
-        let gate = self.0.gate.load(Ordering::Acquire);
-        let (ticket, probe) = if is_closed(gate) {
-            (Ticket::numbered(gate >> 1), false)
-        } else {
-            let entered = self.0.with(|machine| {
-                let ticket = machine.enter(env::instant())?;
-                Ok((ticket, machine.state() == State::HalfOpen))
-            });
-            entered.map_err(|retry_after| Open { retry_after })?
+        let (ticket, probe) = match self.0.gate.pass() {
+            Some(ticket) => (ticket, false),
+            None => self.ask()?,
         };
         Ok(Permit {
             breaker: self.clone(),
             ticket,
             probe,
             settled: false,
+            begun: self.0.slow.map(|_| env::instant()),
         })
     }
 
-    /// Whether a call would be let through now, without asking for it.
+    fn ask(&self) -> Result<(Ticket, bool), Open> {
+        let now = env::instant();
+        let entered = self.0.with(now, |machine| {
+            let ticket = machine.enter(now)?;
+            Ok((ticket, machine.state() == State::HalfOpen))
+        });
+        entered.map_err(|retry_after| {
+            self.0.reporter.report(Decision::BreakerRefused);
+            Open { retry_after }
+        })
+    }
+
+    /// Whether a call would be let through now, without asking for it and without a lock.
     pub fn is_available(&self) -> bool {
-        self.wait().is_zero()
+        self.is_available_at(env::instant)
+    }
+
+    /// Whether a call would be let through at the time that `now` reads, which it does only if the breaker is not
+    /// closed: for who asks many.
+    pub fn is_available_at(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.0.gate.is_available(now)
     }
 
     /// How long a call has to wait; zero if it would be let through now.
     pub fn wait(&self) -> Duration {
-        if is_closed(self.0.gate.load(Ordering::Acquire)) {
-            return Duration::ZERO;
-        }
-        self.0.lock().wait(env::instant())
+        self.0.gate.wait(env::instant)
     }
 
     /// The state now. One that is open stays so until a call enters after the recovery.
@@ -108,42 +133,19 @@ impl Breaker {
     }
 }
 
-/// See [`Shared::gate`].
-fn gate(machine: &Machine) -> u64 {
-    machine.ticket().number() << 1 | u64::from(machine.state() != State::Closed)
-}
-
-fn is_closed(gate: u64) -> bool {
-    gate & 1 == 0
-}
-
 impl Shared {
     /// Lets the machine `act`, and tells everybody when its state is another then.
-    fn with<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
-        let mut machine = self.lock();
-        let before = machine.state();
-        let outcome = act(&mut machine);
-        let after = machine.state();
-        if before != after {
-            self.changed(before, after);
-            self.gate.store(gate(&machine), Ordering::Release);
-        }
-        outcome
-    }
-
-    fn changed(&self, before: State, after: State) {
-        let breaker = &self.name;
-        match after {
-            State::Open => tracing::warn!(breaker, ?before, "the circuit opens"),
-            State::HalfOpen => tracing::info!(breaker, "the circuit is half open"),
-            State::Closed => tracing::info!(breaker, "the circuit closes"),
-        }
-        self.state.send_replace(after);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        // The machine is whole between any two of its steps.
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, now: Instant, act: impl FnOnce(&mut Machine) -> T) -> T {
+        self.gate.with(now, act, |from, to| {
+            let breaker = self.reporter.name();
+            match to {
+                State::Open => tracing::warn!(breaker, ?from, "the circuit opens"),
+                State::HalfOpen => tracing::info!(breaker, "the circuit is half open"),
+                State::Closed => tracing::info!(breaker, "the circuit closes"),
+            }
+            self.state.send_replace(to);
+            self.reporter.report(Decision::BreakerChanged { from, to });
+        })
     }
 }
 
@@ -155,26 +157,40 @@ pub struct Permit {
     ticket: Ticket,
     probe: bool,
     settled: bool,
+    /// When the call began, if it matters how long it takes.
+    begun: Option<Instant>,
 }
 
 impl Permit {
     /// The call succeeded.
     pub fn succeeded(mut self) {
         self.settled = true;
-        let ticket = self.ticket;
-        self.breaker
-            .0
-            .with(|machine| machine.succeeded(ticket, env::instant()));
+        let (shared, ticket) = (&self.breaker.0, self.ticket);
+        if let (Some(begun), Some(threshold)) = (self.begun, shared.slow) {
+            let now = env::instant();
+            let slow = now.saturating_duration_since(begun) >= threshold;
+            return shared.with(now, |machine| match slow {
+                true => machine.slow(ticket, now, chance()),
+                false => machine.succeeded(ticket, now),
+            });
+        }
+        match shared.gate.counted(ticket) {
+            Counted::Done => {}
+            // The lock brings what was counted into the window.
+            Counted::BatchIsFull => shared.with(env::instant(), |_| ()),
+            Counted::Not => {
+                let now = env::instant();
+                shared.with(now, |machine| machine.succeeded(ticket, now));
+            }
+        }
     }
 
     /// The call failed.
     pub fn failed(mut self) {
         self.settled = true;
-        let ticket = self.ticket;
-        let jitter = env::random().below(1 << 16) as f64 / f64::from(1 << 16);
-        self.breaker
-            .0
-            .with(|machine| machine.failed(ticket, env::instant(), jitter));
+        let (ticket, now) = (self.ticket, env::instant());
+        let shared = &self.breaker.0;
+        shared.with(now, |machine| machine.failed(ticket, now, chance()));
     }
 }
 
@@ -182,7 +198,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if self.probe && !self.settled {
             let ticket = self.ticket;
-            self.breaker.0.with(|machine| machine.abandoned(ticket));
+            let shared = &self.breaker.0;
+            shared.with(env::instant(), |machine| machine.abandoned(ticket));
         }
     }
 }

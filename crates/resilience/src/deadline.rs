@@ -4,11 +4,13 @@
 //! A call whose time is over already is not made.
 
 mod error;
+mod future;
 mod layer;
 mod service;
 
 pub use self::{
     error::{Elapsed, Error},
+    future::ResponseFuture,
     layer::DeadlineLayer,
-    service::{DeadlineService, ResponseFuture},
+    service::DeadlineService,
 };

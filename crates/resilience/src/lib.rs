@@ -5,9 +5,16 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`breaker`] | stop calling what fails, and find out when it works again |
+//! | [`breaker`] | stop calling what fails or is slow, and find out when it works again |
+//! | [`retry`] | make a call again that failed, within a budget |
 //! | [`deadline`] | calls that end in time, and pass on what is left of it |
+//! | [`bulkhead`] | so many calls at once, and so many waiting |
+//! | [`adaptive`] | as many calls at once as are answered without a queue |
+//! | [`hedge`] | a second request where an answer takes long |
+//! | [`shed`] | the fuller it is, the more important a request must be |
 //! | [`rate_limit`] | so many requests for each key and time (GCRA), and a word on when to come again |
+//! | [`fallback`] | a second best answer in place of a failure |
+//! | [`observe`] | being told what all of them decide |
 //!
 //! ```
 //! use outrigger_resilience::breaker::{Breaker, Settings, State};
@@ -22,8 +29,20 @@
 //! # }
 //! ```
 
+pub mod adaptive;
 pub mod breaker;
+pub mod bulkhead;
 pub mod deadline;
+pub mod fallback;
+pub mod hedge;
+pub mod observe;
 pub mod rate_limit;
+pub mod retry;
+pub mod shed;
 
 pub use breaker::Breaker;
+
+/// A number from 0 to 1, by chance.
+fn chance() -> f64 {
+    env::random().below(1 << 16) as f64 / f64::from(1 << 16)
+}

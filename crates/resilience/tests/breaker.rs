@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use outrigger_resilience::breaker::{Breaker, Rate, Settings, State};
+use outrigger_resilience::breaker::{Breaker, Rate, Settings, Slow, State};
 
 fn settings() -> Settings {
     Settings {
         failures: 3,
         rate: None,
+        slow: None,
         recovery: Duration::from_secs(5),
         probes: 1,
         successes: 3,
@@ -76,9 +77,12 @@ async fn a_failed_probe_opens_it_again() {
 async fn half_open_lets_one_probe_through_at_a_time() {
     let breaker = opened();
     tokio::time::advance(RECOVERED).await;
+    assert!(breaker.is_available());
     let probe = breaker.enter().expect("the probe");
     assert!(breaker.enter().is_err(), "no stampede");
+    assert!(!breaker.is_available());
     drop(probe);
+    assert!(breaker.is_available());
     assert!(
         breaker.enter().is_ok(),
         "a probe that was given up makes room"
@@ -152,4 +156,51 @@ async fn a_share_of_failures_is_forgotten_with_its_window() {
         tokio::time::advance(Duration::from_secs(2)).await;
     }
     assert_eq!(breaker.state(), State::Closed, "ten calls in any window");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_successes_keep_a_share_of_failures_small() {
+    let rate = Rate {
+        failures: 0.5,
+        window: Duration::from_secs(10),
+        calls: 20,
+    };
+    let breaker = Breaker::new(Settings {
+        failures: 1_000,
+        rate: Some(rate),
+        ..settings()
+    });
+    // Counted without a lock, and yet counted: 100 successes to 90 failures.
+    (0..100).for_each(|_| succeed(&breaker));
+    (0..90).for_each(|_| fail(&breaker));
+    assert_eq!(breaker.state(), State::Closed);
+    (0..10).for_each(|_| fail(&breaker));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_slow_calls_opens_it() {
+    let slow = Slow {
+        threshold: Duration::from_millis(100),
+        share: 0.5,
+        window: Duration::from_secs(60),
+        calls: 4,
+    };
+    let breaker = Breaker::new(Settings {
+        slow: Some(slow),
+        ..settings()
+    });
+    for millis in [5, 200, 5, 200] {
+        assert_eq!(breaker.state(), State::Closed);
+        let permit = breaker.enter().expect("closed");
+        tokio::time::advance(Duration::from_millis(millis)).await;
+        permit.succeeded();
+    }
+    assert_eq!(breaker.state(), State::Open, "two of four were slow");
+
+    tokio::time::advance(RECOVERED).await;
+    let probe = breaker.enter().expect("a probe");
+    tokio::time::advance(Duration::from_millis(200)).await;
+    probe.succeeded();
+    assert_eq!(breaker.state(), State::Open, "a slow probe is no recovery");
 }

@@ -2,8 +2,9 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
     num::NonZeroU32,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -14,9 +15,15 @@ use std::{
 
 use env::RequestContext;
 use outrigger_resilience::{
+    adaptive::{self, AdaptiveLayer, Limiter},
     breaker::{self, Breaker, BreakerLayer, State},
+    bulkhead::{self, Bulkhead, BulkheadLayer},
     deadline::{self, DeadlineLayer},
+    fallback::FallbackLayer,
+    hedge::{Delay, HedgeLayer},
     rate_limit::{self, Limit, RateLimitLayer, RateLimiter},
+    retry::{self, RetryLayer, Verdict},
+    shed::{Capacity, Priority, Shares, ShedLayer, Shedder},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -86,8 +93,57 @@ async fn every_layer_calls_only_what_is_ready() {
     only_ready_services_are_called(BreakerLayer::new(breaker(), Result::is_err)).await;
     only_ready_services_are_called(DeadlineLayer::of_caller()).await;
     only_ready_services_are_called(DeadlineLayer::within(Duration::from_secs(1))).await;
-    only_ready_services_are_called(RateLimitLayer::new(limiter(9), |key: &&'static str| *key))
+    let key = |key: &&'static str| *key;
+    only_ready_services_are_called(RateLimitLayer::new(limiter(9), key)).await;
+    let copy = |request: &&'static str| Some(*request);
+    let verdict = |_: &Result<_, _>| Verdict::Keep;
+    only_ready_services_are_called(RetryLayer::new(retry::Settings::default(), verdict, copy))
         .await;
+    let bulkhead = Bulkhead::new(bulkhead::Settings::default());
+    only_ready_services_are_called(BulkheadLayer::new(bulkhead)).await;
+    let limiter = Limiter::new(adaptive::Settings::default());
+    let ended = |_: &Result<_, _>| adaptive::Ended::Answered;
+    only_ready_services_are_called(AdaptiveLayer::new(limiter, ended)).await;
+    only_ready_services_are_called(HedgeLayer::new(Delay::default(), copy)).await;
+    let shedder = Shedder::new(Capacity::Fixed(9), Shares::default());
+    only_ready_services_are_called(ShedLayer::new(shedder, |_: &&str| Priority::Normal)).await;
+    let none = |_: &Result<_, _>| ready(None);
+    only_ready_services_are_called(FallbackLayer::new(Result::is_err, none)).await;
+}
+
+/// The attempts after the first, and the second request, go to what is ready too.
+#[tokio::test(start_paused = true)]
+async fn what_is_called_again_is_ready() {
+    let copy = |request: &&'static str| Some(*request);
+    let settings = retry::Settings::default();
+    let again = |_: &Result<_, _>| Verdict::Again;
+    let service = RetryLayer::new(settings, again, copy).layer(Strict::default());
+    assert_eq!(service.oneshot("ada").await, Ok("ada"));
+    let hedge = HedgeLayer::new(Delay::Fixed(Duration::from_millis(1)), copy);
+    let service = hedge.layer(Slow::default());
+    assert_eq!(service.oneshot("ada").await, Ok("ada"));
+}
+
+/// [`Strict`], and slow.
+#[derive(Default, Clone)]
+struct Slow(Strict);
+
+impl Service<&'static str> for Slow {
+    type Response = &'static str;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<&'static str, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: &'static str) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async {
+            env::sleep(Duration::from_secs(1)).await;
+            answer.await
+        })
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     (1..5_u32, rate, 1..4_u32, 1..5_u32).prop_map(|(failures, rate, probes, successes)| Settings {
         failures,
         rate,
+        slow: None,
         recovery: Duration::from_secs(3),
         probes,
         successes,

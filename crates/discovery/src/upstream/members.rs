@@ -106,7 +106,7 @@ impl Members {
             Some(member) => (member.breaker.clone(), Arc::clone(&member.in_flight)),
             None => {
                 let name = format!("{} at {}", instance.service, instance.address);
-                let breaker = Breaker::named(name, self.breaker.clone());
+                let breaker = Breaker::named(&name, self.breaker.clone());
                 (breaker, Arc::default())
             }
         };

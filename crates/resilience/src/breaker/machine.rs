@@ -17,6 +17,8 @@ pub struct Settings {
     pub failures: u32,
     /// So large a share of failures opens it too. Default: see [`Rate`].
     pub rate: Option<Rate>,
+    /// So large a share of slow successes opens it too; half open, one does. Default: none does, and no call is timed.
+    pub slow: Option<Slow>,
     /// How long it stays open. Up to a fifth is added by chance, so that callers do not come back all at once.
     /// Default 5 s.
     pub recovery: Duration,
@@ -37,11 +39,36 @@ pub struct Rate {
     pub calls: u32,
 }
 
+/// A share of slow calls, among those that succeed, over the latest time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slow {
+    /// A call that takes so long is slow. Default 1 s.
+    pub threshold: Duration,
+    /// The share, from 0 to 1. Default 0.8.
+    pub share: f64,
+    /// Of the calls that succeeded in this time. Default 10 s.
+    pub window: Duration,
+    /// If they are at least so many. Default 20.
+    pub calls: u32,
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Self {
+            threshold: Duration::from_secs(1),
+            share: 0.8,
+            window: Duration::from_secs(10),
+            calls: 20,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             failures: 5,
             rate: Some(Rate::default()),
+            slow: None,
             recovery: Duration::from_secs(5),
             probes: 1,
             successes: 3,
@@ -82,6 +109,7 @@ pub struct Machine {
     /// Counts the phases, so that what was let through in an earlier one is told apart.
     ticket: Ticket,
     window: Option<Window>,
+    slow: Option<Window>,
 }
 
 #[derive(Debug)]
@@ -96,6 +124,7 @@ impl Machine {
     pub fn new(settings: Settings) -> Self {
         Self {
             window: settings.rate.map(|rate| Window::new(rate.window)),
+            slow: settings.slow.map(|slow| Window::new(slow.window)),
             settings,
             phase: Phase::Closed { failures: 0 },
             ticket: Ticket(0),
@@ -126,6 +155,17 @@ impl Machine {
             }
             // When the probes end is not known. Soon, compared to the recovery.
             Phase::HalfOpen { .. } => (self.settings.recovery / 10).max(Duration::from_millis(1)),
+        }
+    }
+
+    /// From when a call would be let through; `None` while that depends on the probes under way.
+    pub fn opens(&self, now: Instant) -> Option<Instant> {
+        match &self.phase {
+            Phase::Closed { .. } => Some(now),
+            Phase::Open { until } => Some(*until),
+            Phase::HalfOpen { probing, .. } => {
+                (*probing < self.settings.probes.max(1)).then_some(now)
+            }
         }
     }
 
@@ -161,6 +201,9 @@ impl Machine {
                 if let Some(window) = &mut self.window {
                     window.record(now, false);
                 }
+                if let Some(slow) = &mut self.slow {
+                    slow.record(now, false);
+                }
             }
             Phase::Open { .. } => {}
             Phase::HalfOpen { probing, successes } => {
@@ -187,11 +230,56 @@ impl Machine {
             Phase::HalfOpen { .. } => true,
         };
         if opens {
-            let spread = 1.0 + 0.2 * jitter.clamp(0.0, 1.0);
-            self.change(Phase::Open {
-                until: now + self.settings.recovery.mul_f64(spread),
-            });
+            self.open(now, jitter);
         }
+    }
+
+    /// The call of `ticket` succeeded, and took longer than [`Slow::threshold`].
+    pub fn slow(&mut self, ticket: Ticket, now: Instant, jitter: f64) {
+        let (Some(limit), Some(slow)) = (self.settings.slow, &mut self.slow) else {
+            return self.succeeded(ticket, now);
+        };
+        if ticket != self.ticket {
+            return;
+        }
+        let opens = match &mut self.phase {
+            Phase::Closed { failures } => {
+                *failures = 0;
+                if let Some(window) = &mut self.window {
+                    window.record(now, false);
+                }
+                slow.record(now, true);
+                let (calls, slow) = slow.totals(now);
+                calls >= u64::from(limit.calls) && slow as f64 >= limit.share * calls as f64
+            }
+            Phase::Open { .. } => false,
+            Phase::HalfOpen { .. } => true,
+        };
+        if opens {
+            self.open(now, jitter);
+        }
+    }
+
+    /// So many calls of this phase succeeded before `now`, which nobody has said yet.
+    pub fn succeeded_before(&mut self, calls: u32, now: Instant) {
+        if let (Phase::Closed { .. }, Some(window), 1..) = (&self.phase, &mut self.window, calls) {
+            window.record_many(now, calls);
+        }
+    }
+
+    /// Whether it makes a difference how many calls succeed while it is closed.
+    pub fn counts_successes(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Whether the last call that ended has failed, closed.
+    pub fn is_failing(&self) -> bool {
+        matches!(self.phase, Phase::Closed { failures: 1.. })
+    }
+
+    /// How long a call may take that is not slow, if that makes a difference.
+    pub fn slow_threshold(&self) -> Option<Duration> {
+        self.settings.slow.map(|slow| slow.threshold)
     }
 
     /// The call of `ticket` was given up before it ended.
@@ -213,10 +301,17 @@ impl Machine {
         calls >= u64::from(rate.calls) && failures as f64 >= rate.failures * calls as f64
     }
 
+    fn open(&mut self, now: Instant, jitter: f64) {
+        let spread = 1.0 + 0.2 * jitter.clamp(0.0, 1.0);
+        self.change(Phase::Open {
+            until: now + self.settings.recovery.mul_f64(spread),
+        });
+    }
+
     fn change(&mut self, phase: Phase) {
         self.phase = phase;
         self.ticket.0 += 1;
-        if let Some(window) = &mut self.window {
+        for window in [&mut self.window, &mut self.slow].into_iter().flatten() {
             window.clear();
         }
     }
@@ -224,12 +319,12 @@ impl Machine {
 
 impl Ticket {
     /// The ticket as a number, for who keeps it in an atomic.
-    pub(super) fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         self.0
     }
 
     /// The ticket of such a number.
-    pub(super) fn numbered(number: u64) -> Self {
+    pub fn numbered(number: u64) -> Self {
         Self(number)
     }
 }

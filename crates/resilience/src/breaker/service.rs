@@ -27,7 +27,7 @@ impl<S, C> BreakerService<S, C> {
 impl<S, C, R> Service<R> for BreakerService<S, C>
 where
     S: Service<R>,
-    C: Fn(&Result<S::Response, S::Error>) -> bool + Clone + Unpin,
+    C: Fn(&Result<S::Response, S::Error>) -> bool + Clone,
 {
     type Response = S::Response;
     type Error = Error<S::Error>;

@@ -38,6 +38,16 @@ impl Window {
 
     /// Counts a call that ended at `now`.
     pub fn record(&mut self, now: Instant, failed: bool) {
+        self.add(now, 1, failed.into());
+    }
+
+    /// Counts so many calls that ended well until `now`.
+    pub fn record_many(&mut self, now: Instant, calls: u32) {
+        self.add(now, calls, 0);
+    }
+
+    /// Counts so many calls and failures that ended until `now`.
+    pub fn add(&mut self, now: Instant, calls: u32, failures: u32) {
         let slice = self.slice_of(now);
         let counts = &mut self.counts[(slice % SLICES as u128) as usize];
         if counts.slice != slice {
@@ -46,8 +56,8 @@ impl Window {
                 ..Counts::default()
             };
         }
-        counts.calls = counts.calls.saturating_add(1);
-        counts.failures = counts.failures.saturating_add(failed.into());
+        counts.calls = counts.calls.saturating_add(calls);
+        counts.failures = counts.failures.saturating_add(failures);
     }
 
     /// The calls that the window holds at `now`, and how many of them failed.
@@ -55,7 +65,7 @@ impl Window {
         let slice = self.slice_of(now);
         self.counts
             .iter()
-            .filter(|counts| counts.slice + SLICES as u128 > slice)
+            .filter(|counts| counts.slice + SLICES as u128 > slice && counts.slice <= slice)
             .fold((0, 0), |(calls, failures), counts| {
                 (
                     calls + u64::from(counts.calls),

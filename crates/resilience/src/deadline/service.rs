@@ -1,8 +1,7 @@
 //! A service whose calls have a deadline.
 
 use std::{
-    future::{Future, ready},
-    pin::Pin,
+    future::ready,
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,23 +9,26 @@ use std::{
 use env::RequestContext;
 use tower::Service;
 
-use super::{Elapsed, Error};
+use super::{Elapsed, Error, ResponseFuture};
+use crate::observe::{Decision, Reporter};
 
 /// See [`DeadlineLayer`](super::DeadlineLayer).
 #[derive(Debug, Clone)]
 pub struct DeadlineService<S> {
     inner: S,
     limit: Option<Duration>,
+    reporter: Reporter,
 }
 
 impl<S> DeadlineService<S> {
-    pub(super) fn new(inner: S, limit: Option<Duration>) -> Self {
-        Self { inner, limit }
+    pub(super) fn new(inner: S, limit: Option<Duration>, reporter: Reporter) -> Self {
+        Self {
+            inner,
+            limit,
+            reporter,
+        }
     }
 }
-
-/// The answer of a [`DeadlineService`]. Boxed, for it runs within a scope and a time limit that have no names.
-pub type ResponseFuture<R, E> = Pin<Box<dyn Future<Output = Result<R, Error<E>>> + Send>>;
 
 impl<S, R> Service<R> for DeadlineService<S>
 where
@@ -49,14 +51,20 @@ where
             context = context.within(limit);
         }
         match context.remaining() {
-            Some(Duration::ZERO) => Box::pin(ready(Err(Elapsed.into()))),
+            Some(Duration::ZERO) => {
+                self.reporter.report(Decision::DeadlineElapsed);
+                Box::pin(ready(Err(Elapsed.into())))
+            }
             Some(remaining) => {
                 let call = context.scope(self.inner.call(request));
+                let reporter = self.reporter.clone();
                 Box::pin(async move {
-                    env::timeout(remaining, call)
-                        .await
-                        .map_err(|_| Elapsed)?
-                        .map_err(Error::Inner)
+                    let ended = env::timeout(remaining, call).await;
+                    let ended = ended.map_err(|_| {
+                        reporter.report(Decision::DeadlineElapsed);
+                        Elapsed
+                    });
+                    ended?.map_err(Error::Inner)
                 })
             }
             None => {

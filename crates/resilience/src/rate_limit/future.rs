@@ -6,23 +6,35 @@ use std::{
     task::{Context, Poll},
 };
 
+use pin_project_lite::pin_project;
+
 use super::{Error, Refused};
 
-/// The answer of a [`RateLimitService`](super::RateLimitService).
-pub struct ResponseFuture<F>(Step<F>);
+pin_project! {
+    /// The answer of a [`RateLimitService`](super::RateLimitService).
+    pub struct ResponseFuture<F> {
+        #[pin]
+        step: Step<F>,
+    }
+}
 
-enum Step<F> {
-    Called(Pin<Box<F>>),
-    Refused(Refused),
+pin_project! {
+    #[project = StepProjection]
+    enum Step<F> {
+        Called { #[pin] call: F },
+        Refused { refused: Refused },
+    }
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) fn called(call: F) -> Self {
-        Self(Step::Called(Box::pin(call)))
+        let step = Step::Called { call };
+        Self { step }
     }
 
     pub(super) fn refused(refused: Refused) -> Self {
-        Self(Step::Refused(refused))
+        let step = Step::Refused { refused };
+        Self { step }
     }
 }
 
@@ -32,10 +44,10 @@ where
 {
     type Output = Result<R, Error<E>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Step::Called(call) => call.as_mut().poll(cx).map_err(Error::Inner),
-            Step::Refused(refused) => Poll::Ready(Err((*refused).into())),
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().step.project() {
+            StepProjection::Called { call } => call.poll(cx).map_err(Error::Inner),
+            StepProjection::Refused { refused } => Poll::Ready(Err((*refused).into())),
         }
     }
 }

@@ -5,24 +5,41 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{RateLimitService, RateLimiter};
+use crate::observe::Reporter;
 
 /// Counts requests by a key that each has. All services of one layer, and its clones, share the counts.
 pub struct RateLimitLayer<K, F> {
-    limiter: Arc<RateLimiter<K>>,
-    key: F,
+    pub(super) limiter: Arc<RateLimiter<K>>,
+    pub(super) key: F,
+    pub(super) reporter: Reporter,
 }
 
 impl<K, F> RateLimitLayer<K, F> {
     /// Allows each key what `limiter` says; `key` tells it from a `&Request`.
     pub fn new(limiter: Arc<RateLimiter<K>>, key: F) -> Self {
-        Self { limiter, key }
+        Self {
+            limiter,
+            key,
+            reporter: Reporter::default(),
+        }
+    }
+
+    /// Tells of decisions by `reporter`.
+    #[must_use]
+    pub fn reporter(mut self, reporter: Reporter) -> Self {
+        self.reporter = reporter;
+        self
     }
 }
 
 // Derived, it would ask that keys can be cloned.
 impl<K, F: Clone> Clone for RateLimitLayer<K, F> {
     fn clone(&self) -> Self {
-        Self::new(self.limiter.clone(), self.key.clone())
+        Self {
+            limiter: self.limiter.clone(),
+            key: self.key.clone(),
+            reporter: self.reporter.clone(),
+        }
     }
 }
 
@@ -30,6 +47,6 @@ impl<S, K, F: Clone> Layer<S> for RateLimitLayer<K, F> {
     type Service = RateLimitService<S, K, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimitService::new(inner, self.limiter.clone(), self.key.clone())
+        RateLimitService::new(inner, self.clone())
     }
 }

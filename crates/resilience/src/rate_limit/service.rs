@@ -2,35 +2,30 @@
 
 use std::{
     hash::Hash,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use tower::Service;
 
-use super::{Decision, Error, RateLimiter, Refused, ResponseFuture};
+use super::{Decision, Error, RateLimitLayer, Refused, ResponseFuture};
+use crate::observe;
 
 /// See [`RateLimitLayer`](super::RateLimitLayer).
 pub struct RateLimitService<S, K, F> {
     inner: S,
-    limiter: Arc<RateLimiter<K>>,
-    key: F,
+    layer: RateLimitLayer<K, F>,
 }
 
 impl<S, K, F> RateLimitService<S, K, F> {
-    pub(super) fn new(inner: S, limiter: Arc<RateLimiter<K>>, key: F) -> Self {
-        Self {
-            inner,
-            limiter,
-            key,
-        }
+    pub(super) fn new(inner: S, layer: RateLimitLayer<K, F>) -> Self {
+        Self { inner, layer }
     }
 }
 
 // Derived, it would ask that keys can be cloned.
 impl<S: Clone, K, F: Clone> Clone for RateLimitService<S, K, F> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.limiter.clone(), self.key.clone())
+        Self::new(self.inner.clone(), self.layer.clone())
     }
 }
 
@@ -50,9 +45,12 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        match self.limiter.check(&(self.key)(&request)) {
+        match self.layer.limiter.check(&(self.layer.key)(&request)) {
             Decision::Allowed { .. } => ResponseFuture::called(self.inner.call(request)),
-            Decision::Refused { retry_after } => ResponseFuture::refused(Refused { retry_after }),
+            Decision::Refused { retry_after } => {
+                self.layer.reporter.report(observe::Decision::RateLimited);
+                ResponseFuture::refused(Refused { retry_after })
+            }
         }
     }
 }
