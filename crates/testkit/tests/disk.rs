@@ -231,5 +231,5 @@ async fn the_log_stays_bounded_when_somebody_always_writes() {
         rewrite(&db, 20).await.expect("written");
         most = most.max(ledger.disk.used() / MIB);
     }
-    assert!((16..40).contains(&most), "{most} MiB"); // 80 were written
+    assert!((4..16).contains(&most), "{most} MiB"); // 80 were written
 }

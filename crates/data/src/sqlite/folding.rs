@@ -23,12 +23,13 @@ use super::writer::{Giver, Writer};
 /// Pages in the log from which on it is folded when nobody writes: 1 MiB.
 const ENOUGH: u32 = 256;
 
-/// Pages in the log from which on it is folded even though somebody writes: 16 MiB.
-const TOO_MUCH: u32 = 4096;
+/// Pages in the log from which on it is folded even though somebody writes: 4 MiB.
+/// The transaction whose turn is next waits for that fold, so it is not more.
+const TOO_MUCH: u32 = 1024;
 
 /// The log file is cut to this many bytes when it begins anew: one large transaction does not keep
 /// the disk's room for ever.
-pub(super) const KEPT_BYTES: u32 = 32 * 1024 * 1024;
+pub(super) const KEPT_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Nobody writes when no group closed for so long.
 const IDLE: Duration = Duration::from_millis(20);

@@ -235,7 +235,7 @@ impl Session {
             self.close();
         }
         self.recover()?;
-        let outcome = self.run("PRAGMA wal_checkpoint(PASSIVE)");
+        let outcome = statement::query(&self.connection, "PRAGMA wal_checkpoint(PASSIVE)", &[]);
         if outcome.as_ref().is_err_and(statement::is_failed_sync) {
             self.readers.suspend();
             self.trust = Trust::NotTheFile;
