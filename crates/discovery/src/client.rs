@@ -12,6 +12,7 @@ use env::{BoxError, Problem, problem};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use identity::Issuer;
+use resilience::observe::Observer;
 use serde::{Serialize, de::DeserializeOwned};
 use telemetry::http::Route;
 
@@ -28,8 +29,19 @@ struct Shared {
     registry: Arc<dyn Registry>,
     http: HttpClient,
     issuer: Option<Arc<Issuer>>,
-    settings: Settings,
+    configuration: Configuration,
     upstreams: Mutex<BTreeMap<String, Upstream>>,
+}
+
+/// How clients make their calls.
+#[derive(Clone, Default)]
+pub struct Configuration {
+    /// To every service that has no settings of its own.
+    pub settings: Settings,
+    /// To services by their name, in place of `settings`.
+    pub services: BTreeMap<String, Settings>,
+    /// Who is told of what the layers decide, by the name of the service, or `NAME at ADDRESS` of an instance.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Clients {
@@ -38,17 +50,30 @@ impl Clients {
         Self::with_settings(registry, issuer, Settings::default())
     }
 
-    /// Clients that make calls as `settings` say.
+    /// Clients that make calls to every service as `settings` say.
     pub fn with_settings(
         registry: Arc<dyn Registry>,
         issuer: Option<Issuer>,
         settings: Settings,
     ) -> Self {
+        let configuration = Configuration {
+            settings,
+            ..Configuration::default()
+        };
+        Self::configured(registry, issuer, configuration)
+    }
+
+    /// Clients that make calls as `configuration` says.
+    pub fn configured(
+        registry: Arc<dyn Registry>,
+        issuer: Option<Issuer>,
+        configuration: Configuration,
+    ) -> Self {
         Self(Arc::new(Shared {
             registry,
             http: http_client(),
             issuer: issuer.map(Arc::new),
-            settings,
+            configuration,
             upstreams: Mutex::default(),
         }))
     }
@@ -61,12 +86,15 @@ impl Clients {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let make = || {
+            let configuration = &self.0.configuration;
+            let own = configuration.services.get(service);
             Upstream::new(
                 service,
                 self.0.registry.watch(service),
                 self.0.http.clone(),
                 self.0.issuer.clone(),
-                self.0.settings.clone(),
+                own.unwrap_or(&configuration.settings).clone(),
+                configuration.observer.clone(),
             )
         };
         upstreams
@@ -186,7 +214,7 @@ impl Client {
         arguments: &[&(dyn Display + Sync)],
         body: Bytes,
     ) -> Result<T> {
-        let (context, deadline) = self.upstream.context();
+        let (context, deadline) = self.upstream.context(&method, path);
         let remaining = deadline.saturating_duration_since(env::instant());
         let call = context.scope(Box::pin(self.exchange(method, path, arguments, body)));
         env::timeout(remaining, call)

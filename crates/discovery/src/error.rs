@@ -25,6 +25,15 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// As many calls are under way as may be.
+    #[error("too many calls to {service} are under way; try again later")]
+    Overloaded {
+        /// The service.
+        service: String,
+        /// What is full.
+        #[source]
+        source: BoxError,
+    },
     /// The time for the call was over.
     #[error("{service} did not answer in time")]
     DeadlineExceeded {
@@ -127,7 +136,9 @@ impl From<Error> for Problem {
             .retry_after(seconds)
         };
         match error {
-            Error::NoInstances { .. } | Error::Registry { .. } => unavailable(1),
+            Error::NoInstances { .. } | Error::Registry { .. } | Error::Overloaded { .. } => {
+                unavailable(1)
+            }
             Error::CircuitOpen { retry_after, .. } => unavailable(whole_seconds(retry_after)),
             Error::DeadlineExceeded { .. } => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,

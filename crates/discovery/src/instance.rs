@@ -1,6 +1,8 @@
 //! An instance of a service: where it is, and what is known of it.
-use serde::{Deserialize, Serialize};
+
 use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
 
 /// One running copy of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub struct Instance {
     pub zone: Option<String>,
     /// Its share of the calls, relative to the others. Default 1.
     pub weight: u32,
+    /// Whether it is about to leave: it gets nothing new, and finishes what it has.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 impl Instance {
@@ -35,6 +40,7 @@ impl Instance {
             metadata: BTreeMap::new(),
             zone: None,
             weight: 1,
+            draining: false,
         }
     }
 
@@ -42,6 +48,27 @@ impl Instance {
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.to_owned();
+        self
+    }
+
+    /// Sets the zone.
+    #[must_use]
+    pub fn zone(mut self, zone: &str) -> Self {
+        self.zone = Some(zone.to_owned());
+        self
+    }
+
+    /// Sets the weight.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// The same, about to leave.
+    #[must_use]
+    pub fn draining(mut self) -> Self {
+        self.draining = true;
         self
     }
 }

@@ -9,6 +9,7 @@
 //! | [`registry`], [`instance`] | who is where, and every change of it |
 //! | [`registrar`] | keeping an instance there for as long as it runs |
 //! | [`balance`] | which instance takes a request |
+//! | [`outlier`], [`health`] | which instances are left out, by comparison and by asking |
 //! | [`upstream`] | all instances of a service, as one to send requests to; start here |
 //! | [`client`], [`path`] | JSON calls, and their paths |
 //! | [`mod@http`] | pooled connections over the sockets of the seam |
@@ -28,16 +29,18 @@
 pub mod balance;
 pub mod client;
 mod error;
+pub mod health;
 pub mod http;
 pub mod instance;
+pub mod outlier;
 pub mod path;
 pub mod registrar;
 pub mod registry;
 pub mod upstream;
 
-pub use client::{Client, Clients};
+pub use client::{Client, Clients, Configuration};
 pub use error::{Error, Result};
 pub use http::{Connector, HttpClient, http_client};
 pub use instance::Instance;
 pub use registry::{InProcess, Registry, StaticList, Ttl};
-pub use upstream::{Settings, Upstream};
+pub use upstream::{Policy, Settings, Upstream};

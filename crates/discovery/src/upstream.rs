@@ -1,72 +1,74 @@
 //! All instances of one service, as one to send requests to.
 //!
-//! An instance is picked, its breaker asked, and the request sent with the caller's identity, deadline, correlation
-//! id and trace. Bodies stream both ways. What is guaranteed of second attempts: one goes to another instance only,
-//! within the same deadline, and only if no part of the body was asked for. A connection that could not be made is
-//! always worth one, for nothing had been sent; a connection that broke is worth a single one, and only for a method
-//! that may be repeated (RFC 9110, section 9.2.2).
+//! A request passes the layers of `stack`, which say in which order and why; at their end an instance is picked, its
+//! breaker asked, and the request sent with the caller's identity, deadline, correlation id and trace. Bodies stream
+//! both ways. What is guaranteed of second attempts: they are made within the same deadline, only if no part of the body
+//! was asked for, and to another instance as long as there is one. A connection that could not be made is always worth
+//! one, for nothing had been sent; a connection that broke, and an answer 429, 502 or 503, are worth one as far as the
+//! budget reaches, and only for a method that may be repeated (RFC 9110, section 9.2.2).
 
+mod attempt;
 mod body;
 mod call;
+mod condition;
 mod members;
+mod probing;
+mod settings;
+mod stack;
+mod vitals;
 
-use std::{mem, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum_core::body::Body;
 use env::{Instant, RequestContext};
-use http::{Method, Request, Response, Uri, header, uri};
+use http::{Method, Request, Response, header};
 use identity::Issuer;
-use resilience::breaker;
+use resilience::{
+    observe::{Observer, Reporter},
+    retry::Budget,
+};
 use telemetry::http::{Route, record_error, record_status};
 use tokio::sync::watch;
+use tower::ServiceExt;
 use tracing::{Instrument, Span, field};
 
+pub use self::settings::{DEFAULT_ATTEMPTS, DEFAULT_DEADLINE, Policy, Settings};
 use self::{
-    body::{InFlight, Unsent},
-    call::{Call, Ended},
-    members::{Member, Members},
+    attempt::{Attempt, Outgoing},
+    body::Unsent,
+    members::Members,
+    stack::Stack,
 };
-use crate::{
-    Error, HttpClient, Result,
-    balance::{Picker, Strategy},
-    registry::Instances,
-};
-
-/// How long a caller waits that set no deadline.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How calls are made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Which instance takes a call. Default: the one with the fewest requests in flight.
-    pub strategy: Strategy,
-    /// When an instance is left alone.
-    pub breaker: breaker::Settings,
-    /// How long a call may take whose caller set no deadline. Default 5 s.
-    pub deadline: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            strategy: Strategy::default(),
-            breaker: breaker::Settings::default(),
-            deadline: DEFAULT_DEADLINE,
-        }
-    }
-}
+use crate::{Error, HttpClient, Instance, Result, balance::Key, registry::Instances};
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
-pub struct Upstream(Arc<Shared>);
+pub struct Upstream(Arc<Ways>);
 
+/// The ways to a service: one for most calls, and one for each call that has a policy of its own.
+struct Ways {
+    shared: Arc<Shared>,
+    most: Way,
+    some: Vec<(Method, String, Way)>,
+}
+
+struct Way {
+    policy: Policy,
+    stack: Stack,
+}
+
+/// What all ways share.
 struct Shared {
     service: Arc<str>,
     members: Members,
-    picker: Picker,
-    deadline: Duration,
     http: HttpClient,
     issuer: Option<Arc<Issuer>>,
+}
+
+impl Shared {
+    fn name(&self) -> String {
+        self.service.to_string()
+    }
 }
 
 impl Upstream {
@@ -76,41 +78,82 @@ impl Upstream {
         http: HttpClient,
         issuer: Option<Arc<Issuer>>,
         settings: Settings,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Self {
-        Self(Arc::new(Shared {
+        let reporter = match &observer {
+            Some(observer) => Reporter::new(service, Arc::clone(observer)),
+            None => Reporter::silent(service),
+        };
+        let Settings {
+            budget,
+            policy,
+            calls,
+            health,
+            ..
+        } = settings.clone();
+        let shared = Arc::new(Shared {
             service: service.into(),
-            members: Members::new(instances, settings.breaker),
-            picker: Picker::new(settings.strategy),
-            deadline: settings.deadline,
+            members: Members::new(service, instances, settings, observer),
             http,
             issuer,
-        }))
+        });
+        if let Some(health) = health {
+            tokio::spawn(probing::run(Arc::downgrade(&shared), health));
+        }
+        let budget = Budget::new(budget);
+        let way = |policy: Policy| {
+            let attempt = Attempt {
+                shared: Arc::clone(&shared),
+                breaker: policy.breaker,
+            };
+            let stack = stack::stack(attempt, &policy, &budget, &reporter);
+            Way { policy, stack }
+        };
+        let some = calls.into_iter().filter_map(|(call, policy)| {
+            let (method, path) = call.split_once(' ')?;
+            Some((method.parse().ok()?, path.trim().to_owned(), way(policy)))
+        });
+        let some = some.collect();
+        let most = way(policy);
+        Self(Arc::new(Ways { shared, most, some }))
     }
 
     /// The service.
     pub fn service(&self) -> &str {
-        &self.0.service
+        &self.0.shared.service
     }
 
     /// Whether an instance is known.
     pub fn is_known(&self) -> bool {
-        !self.0.members.now().is_empty()
+        !self.0.shared.members.now().members.is_empty()
+    }
+
+    /// The instance that a call would go to now, where [`Key`] is that of the call; `None` when none takes calls. It
+    /// takes no lock and allocates nothing.
+    pub fn pick(&self, key: Option<Key>) -> Option<Arc<Instance>> {
+        let members = &self.0.shared.members;
+        let pool = members.now();
+        let index = members.pick(&pool, key, &[], true)?;
+        Some(Arc::clone(&pool.members[index].instance))
     }
 
     /// Sends `request`, whose URI holds the path only, to one of the instances. A
-    /// [`Route`] among its extensions names its span.
+    /// [`Route`] among its extensions names its span, and the policy that holds for it; a
+    /// [`Key`] the instance, where the strategy is consistent hashing.
     ///
     /// The call is over with the head of the answer; whoever reads the body says how long that may take.
     ///
     /// # Errors
-    /// [`Error::NoInstances`], [`Error::CircuitOpen`], [`Error::DeadlineExceeded`], [`Error::Connect`],
-    /// [`Error::Transport`], [`Error::RequestBody`], [`Error::InvalidRequest`], [`Error::Token`].
+    /// [`Error::NoInstances`], [`Error::CircuitOpen`], [`Error::Overloaded`], [`Error::DeadlineExceeded`],
+    /// [`Error::Connect`], [`Error::Transport`], [`Error::RequestBody`], [`Error::InvalidRequest`], [`Error::Token`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>> {
-        let (context, deadline) = self.context();
+        let route = request.extensions().get().map(|Route(route)| &**route);
+        let way = self.way(request.method(), route);
+        let context = within(&way.policy);
         let span = self.span(&request);
+        let sent = context.clone().scope(self.send_by(way, &context, request));
         // Boxed, for what hyper keeps of a request is large, and callers wrap it again and again.
-        let call = Box::pin(self.send_within(context, deadline, request));
-        let answer = call.instrument(span.clone()).await;
+        let answer = Box::pin(sent).instrument(span.clone()).await;
         match &answer {
             Ok(answer) => record_status(&span, answer.status()),
             Err(Error::DeadlineExceeded { .. }) => record_error(&span, "timeout"),
@@ -119,19 +162,52 @@ impl Upstream {
         answer
     }
 
-    /// The caller's context, and when the call must have ended.
-    pub(crate) fn context(&self) -> (RequestContext, Instant) {
-        let mut context = RequestContext::current();
-        let deadline = context
-            .deadline
-            .unwrap_or_else(|| env::instant() + self.0.deadline);
-        context.deadline = Some(deadline);
+    async fn send_by(
+        &self,
+        way: &Way,
+        context: &RequestContext,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>> {
+        context.write_headers(request.headers_mut());
+        telemetry::propagation::inject(request.headers_mut());
+        if let Some(issuer) = &self.0.shared.issuer {
+            let bearer = issuer
+                .bearer(self.service())
+                .map_err(|source| Error::Token {
+                    service: self.0.shared.name(),
+                    source,
+                })?;
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
+        let (head, body) = request.into_parts();
+        let outgoing = Outgoing {
+            head: Arc::new(head),
+            body: Unsent::new(body),
+        };
+        way.stack.clone().oneshot(outgoing).await
+    }
+
+    /// The caller's context with its deadline, or with that of the call's policy; and when the call must have ended.
+    pub(crate) fn context(&self, method: &Method, route: &str) -> (RequestContext, Instant) {
+        let way = self.way(method, Some(route));
+        let context = within(&way.policy);
+        let deadline = context.deadline;
+        let deadline = deadline.unwrap_or_else(|| env::instant() + way.policy.deadline);
         (context, deadline)
     }
 
     pub(crate) fn late(&self) -> Error {
         Error::DeadlineExceeded {
-            service: self.name(),
+            service: self.0.shared.name(),
+        }
+    }
+
+    /// The way of a call to the path of `route`.
+    fn way(&self, method: &Method, route: Option<&str>) -> &Way {
+        let own = |(of, path, _): &&(Method, String, Way)| of == method && Some(&**path) == route;
+        match self.0.some.iter().find(own) {
+            Some((_, _, way)) => way,
+            None => &self.0.most,
         }
     }
 
@@ -141,156 +217,21 @@ impl Upstream {
         tracing::info_span!(
             "call",
             otel.kind = "client",
-            otel.name = format!("{method} {}", route.unwrap_or(&self.0.service)),
+            otel.name = format!("{method} {}", route.unwrap_or(&self.0.shared.service)),
             http.request.method = method,
-            server.address = &*self.0.service,
+            server.address = &*self.0.shared.service,
             server.instance = field::Empty,
             url.path = request.uri().path(),
             url.template = route,
         )
     }
-
-    async fn send_within(
-        &self,
-        context: RequestContext,
-        deadline: Instant,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
-        let remaining = deadline.saturating_duration_since(env::instant());
-        if remaining.is_zero() {
-            return Err(self.late());
-        }
-        context.write_headers(request.headers_mut());
-        telemetry::propagation::inject(request.headers_mut());
-        if let Some(issuer) = &self.0.issuer {
-            let bearer = issuer
-                .bearer(&self.0.service)
-                .map_err(|source| Error::Token {
-                    service: self.name(),
-                    source,
-                })?;
-            request.headers_mut().insert(header::AUTHORIZATION, bearer);
-        }
-        env::timeout(remaining, self.send_to_any(request, deadline))
-            .await
-            .unwrap_or_else(|_| Err(self.late()))
-    }
-
-    async fn send_to_any(
-        &self,
-        request: Request<Body>,
-        deadline: Instant,
-    ) -> Result<Response<Body>> {
-        let members = self.0.members.now();
-        let (head, body) = request.into_parts();
-        let body = Unsent::new(body);
-        let (mut tried, mut failure, mut repeated) = (Vec::new(), None, false);
-        loop {
-            let pick = self.0.picker.pick(
-                members.len(),
-                |index| !tried.contains(&index) && members[index].breaker.is_available(),
-                |index| members[index].in_flight(),
-            );
-            let Some(index) = pick else {
-                return Err(failure.unwrap_or_else(|| self.unavailable(&members)));
-            };
-            let attempt = Request::from_parts(head.clone(), body.clone().into_body());
-            match self
-                .send_to(&members[index], attempt, &body, deadline)
-                .await
-            {
-                // Somebody else took the last place; nothing was sent.
-                Err(Error::CircuitOpen { .. }) => {}
-                Err(error) if worth_another(&error, &head.method, &body, &mut repeated) => {
-                    failure = Some(error);
-                }
-                ended => return ended,
-            }
-            tried.push(index);
-        }
-    }
-
-    async fn send_to(
-        &self,
-        member: &Member,
-        mut request: Request<Body>,
-        body: &Unsent,
-        deadline: Instant,
-    ) -> Result<Response<Body>> {
-        *request.uri_mut() = absolute(member.instance.address, request.uri()).map_err(|error| {
-            Error::InvalidRequest {
-                service: self.name(),
-                path: request.uri().path().to_owned(),
-                reason: error.to_string(),
-            }
-        })?;
-        let permit = member.breaker.enter().map_err(|open| Error::CircuitOpen {
-            service: self.name(),
-            retry_after: open.retry_after,
-        })?;
-        Span::current().record("server.instance", &*member.instance.id);
-        let call = Call::new(permit, deadline);
-        let flight = member.begin();
-        match self.0.http.request(request).await {
-            Ok(answer) => {
-                call.ended(match answer.status().is_server_error() {
-                    true => Ended::Badly,
-                    false => Ended::Well,
-                });
-                Ok(answer.map(|body| Body::new(InFlight::new(body, flight))))
-            }
-            Err(source) if body.is_broken() => {
-                call.ended(Ended::Otherwise);
-                Err(Error::RequestBody {
-                    service: self.name(),
-                    source: source.into(),
-                })
-            }
-            Err(source) => {
-                call.ended(Ended::Badly);
-                let (service, refused) = (self.name(), source.is_connect());
-                let source = source.into();
-                Err(if refused {
-                    Error::Connect { service, source }
-                } else {
-                    Error::Transport { service, source }
-                })
-            }
-        }
-    }
-
-    /// Why there is no instance to send anything to.
-    fn unavailable(&self, members: &[Arc<Member>]) -> Error {
-        let service = self.name();
-        match members.iter().map(|member| member.breaker.wait()).min() {
-            None => Error::NoInstances { service },
-            Some(retry_after) => Error::CircuitOpen {
-                service,
-                retry_after,
-            },
-        }
-    }
-
-    fn name(&self) -> String {
-        self.0.service.to_string()
-    }
 }
 
-/// Whether another instance may be tried after `error`: see the [module](self).
-fn worth_another(error: &Error, method: &Method, body: &Unsent, repeated: &mut bool) -> bool {
-    body.is_untouched()
-        && match error {
-            Error::Connect { .. } => true,
-            Error::Transport { .. } => method.is_idempotent() && !mem::replace(repeated, true),
-            _ => false,
-        }
-}
-
-fn absolute(address: std::net::SocketAddr, uri: &Uri) -> Result<Uri, http::Error> {
-    let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
-    Uri::builder()
-        .scheme("http")
-        .authority(address.to_string())
-        .path_and_query(path)
-        .build()
+/// The caller's context, with the deadline of `policy` where the caller set none.
+fn within(policy: &Policy) -> RequestContext {
+    let mut context = RequestContext::current();
+    if context.deadline.is_none() {
+        context = context.within(policy.deadline);
+    }
+    context
 }

@@ -20,7 +20,7 @@ use env::{Problem, RequestContext};
 use futures::stream;
 use http_body_util::BodyExt;
 use outrigger_discovery::{
-    Clients, Error, InProcess, Instance, Registry, Settings, Ttl, balance::Strategy,
+    Clients, Error, InProcess, Instance, Registry, Settings, StaticList, Ttl, balance::Strategy,
 };
 use resilience::breaker;
 use serde_json::Value;
@@ -152,7 +152,12 @@ async fn a_request_is_under_way_until_its_answer_has_ended() {
         routes.route("/short", get(short))
     };
     let addresses = [serve(routes("a")).await, serve(routes("b")).await];
-    let clients = clients(&addresses);
+    let settings = Settings {
+        strategy: Strategy::LeastConnections,
+        ..Settings::default()
+    };
+    let registry = Arc::new(StaticList::new(instances(&addresses)));
+    let clients = Clients::with_settings(registry, None, settings);
     let (upstream, client) = (clients.upstream(SERVICE), clients.client(SERVICE));
     let open = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).expect("a request");

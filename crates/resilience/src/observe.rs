@@ -50,6 +50,11 @@ pub enum Decision {
     RateLimited,
     /// A fallback answered in place of what failed.
     FellBack,
+    /// An instance is left out, for it fails more than others.
+    Ejected {
+        /// For so long.
+        length: Duration,
+    },
 }
 
 impl Decision {
@@ -80,6 +85,7 @@ impl Decision {
             Self::Shed(Priority::Critical) => "shed-critical",
             Self::RateLimited => "rate-limited",
             Self::FellBack => "fell-back",
+            Self::Ejected { .. } => "ejected",
         }
     }
 }
@@ -88,6 +94,11 @@ impl Decision {
 pub trait Observer: Send + Sync + 'static {
     /// The layer that protects `name` has decided.
     fn decided(&self, name: &str, decision: &Decision);
+
+    /// What was protected by `name` is there no more: what was kept for it can be forgotten.
+    fn gone(&self, name: &str) {
+        let _ = name;
+    }
 }
 
 impl<F: Fn(&str, &Decision) + Send + Sync + 'static> Observer for F {
@@ -123,6 +134,13 @@ impl Reporter {
     /// What is protected.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells that what was protected is there no more.
+    pub fn gone(&self) {
+        if let Some(observer) = &self.observer {
+            observer.gone(&self.name);
+        }
     }
 
     /// Tells of `decision`.

@@ -1,6 +1,7 @@
 //! The bodies of a call, which stream through us both ways.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -60,6 +61,8 @@ struct Slot {
     body: Body,
     touched: bool,
     broken: bool,
+    /// Where it could not be sent to, or was not answered.
+    avoid: Vec<SocketAddr>,
 }
 
 impl Unsent {
@@ -68,6 +71,7 @@ impl Unsent {
             body,
             touched: false,
             broken: false,
+            avoid: Vec::new(),
         })))
     }
 
@@ -86,6 +90,21 @@ impl Unsent {
     /// Whether the body itself broke off, which is no fault of who reads it.
     pub(super) fn is_broken(&self) -> bool {
         self.lock().broken
+    }
+
+    /// Whether there is nothing to send, so that it can be sent any number of times.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().body.is_end_stream()
+    }
+
+    /// The addresses that failed the request, in the order of the attempts.
+    pub(super) fn avoided(&self) -> Vec<SocketAddr> {
+        self.lock().avoid.clone()
+    }
+
+    /// `address` has failed the request.
+    pub(super) fn avoid(&self, address: SocketAddr) {
+        self.lock().avoid.push(address);
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {

@@ -1,18 +1,24 @@
 //! One call to one instance, and who hears of its end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
-use env::Instant;
+use env::{Instant, RequestContext};
 use resilience::breaker::Permit;
 
-/// A call whose end the breaker hears of. One that is given up after its deadline has failed; one that is given up
-/// before it says nothing of the instance.
-pub(super) struct Call {
+use super::{
+    condition::Condition,
+    members::{Member, Members},
+};
+
+/// A call whose end the breaker and the comparison of the instances hear of. One that is given up after its deadline
+/// has failed; one that is given up before it says nothing of the instance.
+pub(super) struct Call<'a> {
+    members: &'a Members,
+    member: &'a Member,
     permit: Option<Permit>,
-    deadline: Instant,
+    begun: Instant,
+    deadline: Option<Instant>,
+    settled: bool,
 }
 
 /// What the end of a call says of the instance.
@@ -24,45 +30,59 @@ pub(super) enum Ended {
     Otherwise,
 }
 
-impl Call {
-    pub(super) fn new(permit: Permit, deadline: Instant) -> Self {
+impl<'a> Call<'a> {
+    pub(super) fn new(members: &'a Members, member: &'a Member, permit: Option<Permit>) -> Self {
         Self {
-            permit: Some(permit),
-            deadline,
+            members,
+            member,
+            permit,
+            begun: env::instant(),
+            deadline: RequestContext::current().deadline,
+            settled: false,
         }
     }
 
     pub(super) fn ended(mut self, how: Ended) {
-        match (self.permit.take(), how) {
-            (Some(permit), Ended::Well) => permit.succeeded(),
-            (Some(permit), Ended::Badly) => permit.failed(),
-            _ => {}
+        self.settle(how);
+    }
+
+    fn settle(&mut self, how: Ended) {
+        self.settled = true;
+        let permit = self.permit.take();
+        if how == Ended::Otherwise {
+            return;
         }
+        match (permit, how) {
+            (Some(permit), Ended::Well) => permit.succeeded(),
+            (Some(permit), _) => permit.failed(),
+            (None, _) => {}
+        }
+        let took = self.begun.elapsed();
+        self.members.ended(self.member, how == Ended::Well, took);
     }
 }
 
-impl Drop for Call {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(permit) = self.permit.take()
-            && env::instant() >= self.deadline
-        {
-            permit.failed();
+        let is_late = |deadline| env::instant() >= deadline;
+        if !self.settled && self.deadline.is_some_and(is_late) {
+            self.settle(Ended::Badly);
         }
     }
 }
 
 /// Counts a request as under way until it is dropped.
-pub(super) struct Flight(Arc<AtomicUsize>);
+pub(super) struct Flight(Arc<Condition>);
 
 impl Flight {
-    pub(super) fn new(in_flight: &Arc<AtomicUsize>) -> Self {
-        in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(in_flight))
+    pub(super) fn new(condition: &Arc<Condition>) -> Self {
+        condition.begun();
+        Self(Arc::clone(condition))
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended();
     }
 }

@@ -1,51 +1,84 @@
-//! The instances of a service, with what is known of the calls to each.
+//! The instances of a service, with what is known of the calls to each, and which of them takes the next.
 //!
-//! To look at them takes no lock and allocates nothing, unless they changed.
+//! To look at them and to pick one takes no lock and allocates nothing, unless they changed.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use resilience::{Breaker, breaker};
+use env::Instant;
+use resilience::{
+    Breaker,
+    observe::{Decision, Observer, Reporter},
+};
 use tokio::sync::watch;
 
-use super::call::Flight;
-use crate::{Instance, registry::Instances};
+use super::{
+    Settings,
+    condition::Condition,
+    vitals::{Census, Vitals},
+};
+use crate::{
+    Instance,
+    balance::{Candidate, Key, Picker, Strategy, luck, maglev::Table},
+    outlier::{self, Tally},
+    registry::Instances,
+};
 
 /// An instance, with what is known of the calls to it.
 pub(super) struct Member {
     pub(super) instance: Arc<Instance>,
     pub(super) breaker: Breaker,
-    in_flight: Arc<AtomicUsize>,
+    pub(super) condition: Arc<Condition>,
+    /// Relative to the heaviest.
+    weight: f64,
+    warm_up: Duration,
 }
 
 impl Member {
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn begin(&self) -> Flight {
-        Flight::new(&self.in_flight)
+    /// Whether nothing speaks against it that comparison or asking has shown.
+    fn is_well(&self, now: Instant) -> bool {
+        !self.condition.is_unhealthy() && !self.condition.is_ejected(now)
     }
 }
 
-/// See the [module](self).
-pub(super) struct Members {
-    breaker: breaker::Settings,
-    known: ArcSwap<Known>,
-    changing: Mutex<()>,
+impl Candidate for Arc<Member> {
+    fn in_flight(&self) -> usize {
+        self.condition.in_flight()
+    }
+
+    fn latency(&self, now: Instant) -> Option<f64> {
+        self.condition.latency(now)
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    fn warmth(&self, now: Instant) -> f64 {
+        self.condition.warmth(self.warm_up, now)
+    }
 }
 
-/// What was known when it was last looked at.
-struct Known {
+/// The members as they are known at a time.
+pub(super) struct Pool {
     watched: watch::Receiver<Instances>,
     instances: Instances,
-    members: Arc<[Arc<Member>]>,
+    /// Those in the zone of the caller first.
+    pub(super) members: Vec<Arc<Member>>,
+    /// So many are in the zone of the caller.
+    near: usize,
+    table: Option<Table>,
+    vitals: Vitals,
 }
 
-impl Known {
+impl Pool {
     fn is_outdated(&self) -> bool {
         // A registry that is gone has nothing new to say; what it said last stays.
         let gone = |_| !Arc::ptr_eq(&self.watched.borrow(), &self.instances);
@@ -53,67 +86,260 @@ impl Known {
     }
 }
 
+/// See the [module](self).
+pub(super) struct Members {
+    settings: Settings,
+    picker: Picker,
+    pool: ArcSwap<Pool>,
+    changing: Mutex<()>,
+    service: Arc<str>,
+    observer: Option<Arc<dyn Observer>>,
+    origin: Instant,
+    /// When failures are compared next, in milliseconds since the origin.
+    judged: AtomicU64,
+}
+
 impl Members {
-    pub(super) fn new(watched: watch::Receiver<Instances>, breaker: breaker::Settings) -> Self {
+    pub(super) fn new(
+        service: &str,
+        watched: watch::Receiver<Instances>,
+        settings: Settings,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        let origin = env::instant();
         let members = Self {
-            breaker,
-            known: ArcSwap::from_pointee(Known {
+            picker: Picker::new(settings.strategy),
+            settings,
+            pool: ArcSwap::from_pointee(Pool {
                 watched,
                 instances: Arc::from([]),
-                members: Arc::from([]),
+                members: Vec::new(),
+                near: 0,
+                table: None,
+                vitals: Vitals::new(origin),
             }),
             changing: Mutex::new(()),
+            service: service.into(),
+            observer,
+            origin,
+            judged: AtomicU64::new(0),
         };
-        members.change();
+        // Who is there already is not new.
+        members.change(false);
         members
     }
 
     /// The members as they are now.
-    pub(super) fn now(&self) -> Arc<[Arc<Member>]> {
-        let known = self.known.load();
-        if !known.is_outdated() {
-            return known.members.clone();
+    pub(super) fn now(&self) -> Arc<Pool> {
+        let pool = self.pool.load_full();
+        if !pool.is_outdated() {
+            return pool;
         }
-        drop(known);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.known.load().is_outdated() {
-            self.change();
+        if self.pool.load().is_outdated() {
+            self.change(true);
         }
-        self.known.load().members.clone()
+        self.pool.load_full()
     }
 
-    fn change(&self) {
-        let known = self.known.load();
+    /// One that takes a call; none of those at the addresses to `avoid`. `breaker` says whether the breakers count.
+    pub(super) fn pick(
+        &self,
+        pool: &Pool,
+        key: Option<Key>,
+        avoid: &[SocketAddr],
+        breaker: bool,
+    ) -> Option<usize> {
+        let now = env::instant();
+        let members = &pool.members;
+        let found = pool.vitals.at(now, || self.census(pool, now));
+        let takes = |index: usize| {
+            let member = &members[index];
+            !member.instance.draining
+                && (found.panics || member.is_well(now))
+                && (!breaker || member.breaker.is_available_at(|| now))
+                && !avoid.contains(&member.instance.address)
+        };
+        let all = || {
+            self.picker
+                .pick(members, pool.table.as_ref(), key, now, takes)
+        };
+        // Where the key decides, the zone does not.
+        if pool.near == 0 || pool.near == members.len() || pool.table.is_some() {
+            return all();
+        }
+        let (near, far) = members.split_at(pool.near);
+        let picked = if luck(found.near) {
+            self.picker.pick(near, None, key, now, takes)
+        } else {
+            let takes = |index: usize| takes(pool.near + index);
+            let far = self.picker.pick(far, None, key, now, takes);
+            far.map(|index| pool.near + index)
+        };
+        picked.or_else(all)
+    }
+
+    fn census(&self, pool: &Pool, now: Instant) -> Census {
+        let well = |member: &&Arc<Member>| {
+            !member.instance.draining
+                && member.is_well(now)
+                && member.breaker.is_available_at(|| now)
+        };
+        let healthy = pool.members.iter().filter(|member| member.is_well(now));
+        let outlier = self.settings.outlier.unwrap_or_default();
+        Census {
+            near: (
+                pool.members[..pool.near].iter().filter(well).count(),
+                pool.near,
+            ),
+            panics: outlier.panics(healthy.count(), pool.members.len()),
+        }
+    }
+
+    /// A call to `member` ended well or not, after this time.
+    pub(super) fn ended(&self, member: &Member, well: bool, took: Duration) {
+        let now = env::instant();
+        let row = member.condition.count(well, took, now);
+        let Some(outlier) = &self.settings.outlier else {
+            return;
+        };
+        if row >= outlier.consecutive.max(1) {
+            self.eject(&[member], outlier, now);
+        }
+        let millis = now.saturating_duration_since(self.origin).as_millis() as u64;
+        let due = self.judged.load(Ordering::Relaxed);
+        if millis < due {
+            return;
+        }
+        let next = millis + outlier.interval.as_millis() as u64;
+        let order = Ordering::Relaxed;
+        // One of those who see that it is due compares.
+        if self
+            .judged
+            .compare_exchange(due, next, order, order)
+            .is_ok()
+            && due != 0
+        {
+            self.judge(outlier, now);
+        }
+    }
+
+    /// Compares the failures of all, and ejects those that stand out.
+    fn judge(&self, outlier: &outlier::Settings, now: Instant) {
+        let pool = self.pool.load();
+        let tallies: Vec<_> = pool
+            .members
+            .iter()
+            .map(|member| (member, member.condition.take_tally()))
+            .collect();
+        let all = tallies
+            .iter()
+            .fold(Tally::default(), |all, (_, tally)| all.plus(*tally));
+        let mut standing_out = Vec::new();
+        for (member, tally) in &tallies {
+            if outlier.stands_out(*tally, all.minus(*tally)) {
+                standing_out.push(&***member);
+            } else if tally.failures == 0 && !member.condition.is_ejected(now) {
+                member.condition.make_good();
+            }
+        }
+        self.eject(&standing_out, outlier, now);
+    }
+
+    /// Leaves them out, as long as not too many are.
+    fn eject(&self, outliers: &[&Member], outlier: &outlier::Settings, now: Instant) {
+        // Who counts the ejected and who adds to them must be one.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = self.pool.load();
+        let is_ejected = |member: &&Arc<Member>| member.condition.is_ejected(now);
+        let mut ejected = pool.members.iter().filter(is_ejected).count();
+        for member in outliers {
+            let condition = &member.condition;
+            if condition.is_ejected(now) || !outlier.may_eject(ejected, pool.members.len()) {
+                continue;
+            }
+            let length = outlier.length(condition.ejections());
+            condition.eject(now, length);
+            ejected += 1;
+            let instance = condition.reporter().name();
+            tracing::warn!(instance, ?length, "left out, for it fails more than others");
+            condition.reporter().report(Decision::Ejected { length });
+        }
+        pool.vitals.changed();
+    }
+
+    /// One was asked for its health.
+    pub(super) fn probed(&self, member: &Member, well: bool) {
+        let Some(health) = &self.settings.health else {
+            return;
+        };
+        if member.condition.probed(well, health, env::instant()) {
+            let instance = member.condition.reporter().name();
+            tracing::warn!(instance, healthy = well, "its health has changed");
+            self.pool.load().vitals.changed();
+        }
+    }
+
+    fn change(&self, cold: bool) {
+        let known = self.pool.load();
         let mut watched = known.watched.clone();
         let instances = watched.borrow_and_update().clone();
-        let members = instances
+        let heaviest = instances.iter().map(|instance| instance.weight).max();
+        let heaviest = heaviest.unwrap_or(1).max(1);
+        let zone = self.settings.zone.as_deref();
+        let is_near = |instance: &Arc<Instance>| zone.is_some() && instance.zone.as_deref() == zone;
+        let (near, far): (Vec<_>, Vec<_>) = instances.iter().partition(|one| is_near(one));
+        let members: Vec<_> = near
             .iter()
-            .map(|instance| self.member(instance, &known.members))
+            .chain(&far)
+            .map(|instance| Arc::new(self.member(instance, heaviest, &known.members, cold)))
             .collect();
-        self.known.store(Arc::new(Known {
+        let near = near.len();
+        let hashed = self.settings.strategy == Strategy::ConsistentHash;
+        let names = members
+            .iter()
+            .map(|member| (member.instance.id.as_str(), member.instance.weight));
+        let table = hashed.then(|| Table::new(names)).flatten();
+        self.pool.store(Arc::new(Pool {
             watched,
             instances,
+            near,
             members,
+            table,
+            vitals: Vitals::new(self.origin),
         }));
     }
 
     /// What was learned of an instance stays for as long as it stays where it is.
-    fn member(&self, instance: &Arc<Instance>, known: &[Arc<Member>]) -> Arc<Member> {
+    fn member(
+        &self,
+        instance: &Arc<Instance>,
+        heaviest: u32,
+        known: &[Arc<Member>],
+        cold: bool,
+    ) -> Member {
         let same = |member: &&Arc<Member>| {
             member.instance.id == instance.id && member.instance.address == instance.address
         };
-        let (breaker, in_flight) = match known.iter().find(same) {
-            Some(member) => (member.breaker.clone(), Arc::clone(&member.in_flight)),
+        let (breaker, condition) = match known.iter().find(same) {
+            Some(member) => (member.breaker.clone(), Arc::clone(&member.condition)),
             None => {
-                let name = format!("{} at {}", instance.service, instance.address);
-                let breaker = Breaker::named(&name, self.breaker.clone());
-                (breaker, Arc::default())
+                let name = format!("{} at {}", self.service, instance.address);
+                let reporter = match &self.observer {
+                    Some(observer) => Reporter::new(&name, Arc::clone(observer)),
+                    None => Reporter::silent(&name),
+                };
+                let breaker = Breaker::reporting(self.settings.breaker.clone(), reporter.clone());
+                let condition = Condition::new(env::instant(), cold, reporter);
+                (breaker, Arc::new(condition))
             }
         };
-        Arc::new(Member {
+        Member {
             instance: Arc::clone(instance),
             breaker,
-            in_flight,
-        })
+            condition,
+            weight: f64::from(instance.weight.max(1)) / f64::from(heaviest),
+            warm_up: self.settings.warm_up,
+        }
     }
 }

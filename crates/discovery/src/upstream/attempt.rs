@@ -1,0 +1,242 @@
+//! One attempt of a call: an instance is picked, its breaker asked, and the request sent.
+//!
+//! Who cannot be connected to is passed over within the attempt, for nothing was sent to them. Whatever else fails ends
+//! it; whether another attempt would do no harm is said with the answer.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum_core::body::Body;
+use env::RequestContext;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, Uri, header, request::Parts, uri};
+use tower::Service;
+use tracing::Span;
+
+use super::{
+    Shared,
+    body::{InFlight, Unsent},
+    call::{Call, Ended, Flight},
+    members::{Member, Pool},
+};
+use crate::{Error, Result};
+
+/// A request that may be sent more than once.
+#[derive(Clone)]
+pub(super) struct Outgoing {
+    pub(super) head: Arc<Parts>,
+    pub(super) body: Unsent,
+}
+
+impl Outgoing {
+    /// The same request again, if its method says that making it twice is as good as once (RFC 9110, section 9.2.2).
+    pub(super) fn again(&self) -> Option<Self> {
+        self.head.method.is_idempotent().then(|| self.clone())
+    }
+
+    /// The same request beside itself: only if there is no body that the two would share.
+    pub(super) fn beside(&self) -> Option<Self> {
+        self.body.is_empty().then(|| self.again()).flatten()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.head.method.is_idempotent() && self.body.is_untouched()
+    }
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    /// Another attempt would do no harm.
+    pub(super) repeatable: bool,
+}
+
+/// No answer.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Another attempt would do no harm.
+    pub(super) repeatable: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            repeatable: false,
+        }
+    }
+}
+
+impl Answer {
+    /// The service refused for now.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self.response.status(),
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+        )
+    }
+
+    /// When it should be asked again, if it says so in seconds.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let value = self.response.headers().get(header::RETRY_AFTER)?;
+        let seconds = value.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone)]
+pub(super) struct Attempt {
+    pub(super) shared: Arc<Shared>,
+    /// Whether the breakers of the instances count.
+    pub(super) breaker: bool,
+}
+
+impl Service<Outgoing> for Attempt {
+    type Response = Answer;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Answer, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        // Which instance takes a request, and whether one does, is found out with the request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Outgoing) -> Self::Future {
+        let attempt = self.clone();
+        Box::pin(async move {
+            match attempt.send_to_any(&request).await {
+                Ok(response) => Ok(Answer {
+                    response,
+                    repeatable: request.is_repeatable(),
+                }),
+                Err(error) => Err(Failure {
+                    repeatable: matches!(error, Error::Transport { .. }) && request.is_repeatable(),
+                    error,
+                }),
+            }
+        })
+    }
+}
+
+impl Attempt {
+    async fn send_to_any(&self, request: &Outgoing) -> Result<Response<Body>> {
+        let members = &self.shared.members;
+        let pool = members.now();
+        let key = request.head.extensions.get().copied();
+        let (mut avoid, mut failure) = (request.body.avoided(), None);
+        loop {
+            let picked = members.pick(&pool, key, &avoid, self.breaker);
+            // Where all others have failed the request too, the same one is as good as any.
+            let picked = match (picked, &failure) {
+                (None, None) if !avoid.is_empty() => members.pick(&pool, key, &[], self.breaker),
+                (picked, _) => picked,
+            };
+            let Some(index) = picked else {
+                return Err(failure.unwrap_or_else(|| self.unavailable(&pool)));
+            };
+            let member = &pool.members[index];
+            let address = member.instance.address;
+            match self.send_to(member, request).await {
+                // Somebody else took the last place; nothing was sent.
+                Err(Error::CircuitOpen { .. }) => {}
+                // Nothing was sent either.
+                Err(error @ Error::Connect { .. }) if request.body.is_untouched() => {
+                    failure = Some(error);
+                }
+                ended => {
+                    request.body.avoid(address);
+                    return ended;
+                }
+            }
+            if avoid.contains(&address) {
+                return Err(failure.unwrap_or_else(|| self.unavailable(&pool)));
+            }
+            avoid.push(address);
+        }
+    }
+
+    async fn send_to(&self, member: &Arc<Member>, request: &Outgoing) -> Result<Response<Body>> {
+        let body = &request.body;
+        let head = Parts::clone(&request.head);
+        let mut sent = Request::from_parts(head, body.clone().into_body());
+        *sent.uri_mut() = absolute(member.instance.address, sent.uri()).map_err(|error| {
+            Error::InvalidRequest {
+                service: self.shared.name(),
+                path: sent.uri().path().to_owned(),
+                reason: error.to_string(),
+            }
+        })?;
+        // With each attempt there is less time left.
+        RequestContext::current().write_headers(sent.headers_mut());
+        let permit = self.enter(member)?;
+        Span::current().record("server.instance", &*member.instance.id);
+        let call = Call::new(&self.shared.members, member, permit);
+        let flight = Flight::new(&member.condition);
+        match self.shared.http.request(sent).await {
+            Ok(answer) => {
+                call.ended(match answer.status().is_server_error() {
+                    true => Ended::Badly,
+                    false => Ended::Well,
+                });
+                Ok(answer.map(|body| Body::new(InFlight::new(body, flight))))
+            }
+            Err(source) if body.is_broken() => {
+                call.ended(Ended::Otherwise);
+                Err(Error::RequestBody {
+                    service: self.shared.name(),
+                    source: source.into(),
+                })
+            }
+            Err(source) => {
+                call.ended(Ended::Badly);
+                let (service, refused) = (self.shared.name(), source.is_connect());
+                let source = source.into();
+                Err(if refused {
+                    Error::Connect { service, source }
+                } else {
+                    Error::Transport { service, source }
+                })
+            }
+        }
+    }
+
+    fn enter(&self, member: &Member) -> Result<Option<resilience::breaker::Permit>> {
+        if !self.breaker {
+            return Ok(None);
+        }
+        let entered = member.breaker.enter().map_err(|open| Error::CircuitOpen {
+            service: self.shared.name(),
+            retry_after: open.retry_after,
+        });
+        entered.map(Some)
+    }
+
+    /// Why there is no instance to send anything to.
+    fn unavailable(&self, pool: &Pool) -> Error {
+        let service = self.shared.name();
+        let staying = pool.members.iter().filter(|one| !one.instance.draining);
+        match staying.map(|member| member.breaker.wait()).min() {
+            None => Error::NoInstances { service },
+            Some(retry_after) => Error::CircuitOpen {
+                service,
+                retry_after,
+            },
+        }
+    }
+}
+
+fn absolute(address: SocketAddr, uri: &Uri) -> Result<Uri, http::Error> {
+    let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
+    Uri::builder()
+        .scheme("http")
+        .authority(address.to_string())
+        .path_and_query(path)
+        .build()
+}
