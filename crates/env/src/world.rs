@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     io,
     net::{IpAddr, SocketAddr},
+    path::Path,
     rc::Rc,
 };
 
@@ -32,6 +33,38 @@ pub trait World: 'static {
 
     /// The address at which others reach the machine that is asking.
     fn local_address(&self) -> IpAddr;
+
+    /// Whether the process that is asking survives this moment; see [`survives`].
+    fn survives(&self, _moment: Moment, _effect: Effect<'_>) -> bool {
+        true
+    }
+}
+
+/// What outlives the process that does it: a crash just before and a crash just after are told apart by it, and by
+/// nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// What was written to this database file becomes durable.
+    Commit(&'a Path),
+    /// The bus takes events.
+    Publish,
+    /// The bus hears that an event is done with.
+    Acknowledge,
+}
+
+/// The instant before an [`Effect`] or the one after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing has happened yet.
+    Before,
+    /// It has happened, and nobody in the process knows it yet.
+    After,
+}
+
+/// Whether the process that is asking survives this moment: where nothing is simulated, always. If not, it must not
+/// cause `effect`, nor tell anybody that it did.
+pub fn survives(moment: Moment, effect: Effect<'_>) -> bool {
+    current().is_none_or(|world| world.survives(moment, effect))
 }
 
 thread_local! {

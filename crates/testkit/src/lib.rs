@@ -18,3 +18,8 @@ pub mod simulation;
 
 pub use environment::TestEnvironment;
 pub use recorder::Recorder;
+
+/// `docs/guide/simulation.md`, whose code is compiled and run as a test.
+#[cfg(all(doctest, feature = "simulation"))]
+#[doc = include_str!("../../../docs/guide/simulation.md")]
+mod guide {}

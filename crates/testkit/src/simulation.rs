@@ -4,10 +4,10 @@
 //! run begins, ends, and after the last one the system must come to rest. The code that runs is the code of
 //! production, down to SQLite and the bytes of HTTP; only the [world](env::world) is another.
 //!
-//! Every run has a crash and restart of the service that depends on the most others, a partition, delays, and a bus
-//! that loses acknowledgements and does not always answer; most have more ([`Schedule`]). Meanwhile the users do what
-//! [`System::workload`] says. The invariants that must hold at every instant are checked all along, the others at
-//! rest, as is what the platform promises by itself: no message is given up, and none takes effect twice (G3).
+//! How much goes wrong is said by [`Faults`], a rate for each [`Hazard`]; the faults of a run are its [`Schedule`].
+//! Meanwhile the users do what [`System::workload`] says. The invariants that must hold at every instant are checked all
+//! along, the others at rest, as is what the platform promises by itself: no message is given up, and none takes effect
+//! twice (G3).
 //!
 //! A crash is the death of a process: what was in memory is gone, what was written stays. A loss of power, which
 //! also loses what was written and not synced, is not simulated; nor are PostgreSQL, NATS or any other server.
@@ -17,7 +17,8 @@
 //! | module | subject |
 //! |---|---|
 //! | [`stage`] | machines on a network, on one deterministic thread |
-//! | [`schedule`] | which faults there are, and when |
+//! | [`fault`] | what can go wrong |
+//! | [`schedule`] | which faults a run has, and when |
 //! | [`faulty_bus`] | the faults of the bus |
 //! | [`report`] | what a run found |
 //! | [`seeds`] | many runs, each in a process of its own |
@@ -26,10 +27,14 @@
 mod clock;
 mod connection;
 mod error;
+mod fate;
+pub mod fault;
+mod faults;
 pub mod faulty_bus;
 mod hub;
 pub mod interpose;
 mod machines;
+mod network;
 mod panics;
 pub mod report;
 mod run;
@@ -38,24 +43,28 @@ pub mod seeds;
 mod software;
 pub mod stage;
 mod trace;
+mod weather;
 mod world;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
-use outrigger::{Service, System};
+use outrigger::{Invariant, System};
 
 pub use error::Error;
+pub use fault::Fault;
+pub use faults::{Faults, Hazard};
 pub use report::{Report, Summary, Violation};
 pub use schedule::Schedule;
 pub use seeds::{run_seeds, run_seeds_by};
 
 use run::{Run, Users};
-use schedule::{Fault, Kind};
 use stage::Stage;
+use weather::Weather;
 
 const HUB: &str = "hub";
 const GATEWAY: &str = "gateway";
@@ -72,24 +81,73 @@ const USERS_LIMIT: Duration = Duration::from_secs(600);
 ///
 /// ```no_run
 /// # fn system() -> outrigger::System { outrigger::System::new("shop") }
-/// use outrigger_testkit::simulation::Simulation;
+/// use outrigger_testkit::simulation::{Faults, Simulation};
 ///
-/// let report = Simulation::new(system()).run(42)?;
+/// let report = Simulation::of(system()).seed(42).faults(Faults::storm()).run()?;
 /// assert!(report.violations.is_empty(), "{report}");
 /// # Ok::<(), outrigger_testkit::simulation::Error>(())
 /// ```
 pub struct Simulation {
     system: System,
+    seed: u64,
+    plan: Plan,
+    invariants: Vec<Invariant>,
     trace: Option<PathBuf>,
 }
 
+/// Where the faults come from.
+enum Plan {
+    Drawn(Faults, Option<BTreeSet<usize>>),
+    Given(Schedule),
+}
+
 impl Simulation {
-    /// A simulation of `system`.
-    pub fn new(system: System) -> Self {
+    /// A simulation of `system`, from seed 0 and through a [storm](Faults::storm) unless it is told otherwise.
+    pub fn of(system: System) -> Self {
         Self {
+            invariants: system.invariants().to_vec(),
             system,
+            seed: 0,
+            plan: Plan::Drawn(Faults::storm(), None),
             trace: None,
         }
+    }
+
+    /// What chance and the faults follow from.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How much goes wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.plan = Plan::Drawn(faults, None);
+        self
+    }
+
+    /// Of the faults that are drawn, only those at these places of the [schedule](Report::schedule) come true.
+    #[must_use]
+    pub fn only(mut self, places: impl IntoIterator<Item = usize>) -> Self {
+        if let Plan::Drawn(_, only) = &mut self.plan {
+            *only = Some(places.into_iter().collect());
+        }
+        self
+    }
+
+    /// These faults come, and no others: none is drawn.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.plan = Plan::Given(schedule);
+        self
+    }
+
+    /// Adds what must hold beside what the system says of itself.
+    #[must_use]
+    pub fn invariants(mut self, invariants: impl IntoIterator<Item = Invariant>) -> Self {
+        self.invariants.extend(invariants);
+        self
     }
 
     /// Writes the trace to `file` as text, a line for each entry, to see where two runs part.
@@ -99,14 +157,14 @@ impl Simulation {
         self
     }
 
-    /// Runs the system from `seed`.
+    /// Runs the system.
     ///
     /// A process should do so once: some counters of libraries are global, and the second run would begin with other
     /// values. [`run_seeds`] sees to that.
     ///
     /// # Errors
     /// [`Error`]: the simulation could not be run. What it found wrong is in the report.
-    pub fn run(&self, seed: u64) -> Result<Report, Error> {
+    pub fn run(&self) -> Result<Report, Error> {
         if self.system.users().is_none() {
             return Err(Error::NoWorkload {
                 system: self.system.name().to_owned(),
@@ -120,40 +178,57 @@ impl Simulation {
             folder.tempdir()
         };
         let folder = folder.map_err(Error::Folder)?;
-        let data = folder.path().to_owned();
-        Stage::play(seed, self.trace.as_deref(), |stage| {
-            play(seed, self.system.clone(), data, stage)
+        Stage::play(self.seed, self.trace.as_deref(), |stage| {
+            self.play(folder.path(), stage)
         })
     }
-}
 
-fn play(seed: u64, system: System, data: PathBuf, stage: &mut Stage) -> Report {
-    let schedule = draw(&system);
-    stage.set_latency(Duration::from_millis(schedule.latency_ms_max));
-    for fault in &schedule.faults {
-        stage.note(fault);
-    }
-    let run = Rc::new(Run::new(system, data, schedule));
-    add_machines(stage, &run);
-    let mut faults = Faults::of(&run.schedule);
-    while !is_over(&run) {
-        if let Err(failure) = stage.step() {
-            run.violated("every machine runs on", failure);
+    fn play(&self, data: &Path, stage: &mut Stage) -> Report {
+        let schedule = self.draw();
+        for fault in &schedule.faults {
+            stage.note(fault);
         }
-        for panic in stage.take_panics() {
-            run.violated("nothing panics", panic);
+        let run = Run::new(
+            self.system.clone(),
+            data.to_owned(),
+            self.invariants.clone(),
+        );
+        let run = Rc::new(run);
+        add_machines(stage, &run);
+        let mut weather = Weather::of(&schedule, stage);
+        while !is_over(&run) {
+            if let Err(failure) = stage.step() {
+                run.violated("every machine runs on", failure);
+            }
+            for panic in stage.take_panics() {
+                run.violated("nothing panics", panic);
+            }
+            weather.pass(stage, &run);
         }
-        faults.pass(stage, &run);
+        Report {
+            seed: self.seed,
+            trace_hash: stage.trace_hash(),
+            violations: run.violations.take(),
+            simulated: stage.elapsed(),
+            events: run.events(),
+            checks: run.checks.get(),
+            trace_entries: stage.trace_entries(),
+            schedule,
+        }
     }
-    Report {
-        seed,
-        trace_hash: stage.trace_hash(),
-        violations: run.violations.take(),
-        simulated: stage.elapsed(),
-        events: run.events(),
-        checks: run.checks.get(),
-        trace_entries: stage.trace_entries(),
-        schedule: run.schedule.clone(),
+
+    /// The same number of draws whichever faults then come true: so runs that differ in them alone begin alike.
+    fn draw(&self) -> Schedule {
+        match &self.plan {
+            Plan::Given(schedule) => schedule.clone(),
+            Plan::Drawn(faults, only) => {
+                let drawn = Schedule::draw(&self.system, faults);
+                match only {
+                    Some(places) => drawn.only(places),
+                    None => drawn,
+                }
+            }
+        }
     }
 }
 
@@ -170,28 +245,6 @@ fn is_over(run: &Run) -> bool {
     run.at_rest.get() || !run.violations.borrow().is_empty()
 }
 
-fn draw(system: &System) -> Schedule {
-    let services: Vec<_> = system
-        .services()
-        .iter()
-        .map(|service| service.name().to_owned())
-        .collect();
-    let dependencies = |service: &&Service| service.declared_boundary().depends_on.len();
-    let first = system
-        .services()
-        .iter()
-        .max_by_key(dependencies)
-        .map_or("", Service::name);
-    let mut links = Vec::new();
-    for service in system.services() {
-        links.push((GATEWAY.to_owned(), service.name().to_owned()));
-        for called in &service.declared_boundary().depends_on {
-            links.push((service.name().to_owned(), called.clone()));
-        }
-    }
-    Schedule::draw(first, &services, links)
-}
-
 fn add_machines(stage: &mut Stage, run: &Rc<Run>) {
     let shared = Rc::clone(run);
     stage.machine(HUB, move || hub::hub(Rc::clone(&shared)));
@@ -205,50 +258,4 @@ fn add_machines(stage: &mut Stage, run: &Rc<Run>) {
     stage.machine(GATEWAY, move || software::gateway(Rc::clone(&shared)));
     let shared = Rc::clone(run);
     stage.machine(USERS, move || software::users(Rc::clone(&shared)));
-}
-
-/// The faults that are still to come, and those that last.
-struct Faults {
-    coming: Vec<Fault>,
-    lasting: Vec<Fault>,
-    /// When the users began.
-    began: Option<Duration>,
-}
-
-impl Faults {
-    fn of(schedule: &Schedule) -> Self {
-        Self {
-            coming: schedule.faults.clone(),
-            lasting: Vec::new(),
-            began: None,
-        }
-    }
-
-    /// Begins and ends what is due.
-    fn pass(&mut self, stage: &mut Stage, run: &Run) {
-        if run.users.get() == Users::Waiting {
-            return;
-        }
-        let passed = stage.elapsed() - *self.began.get_or_insert(stage.elapsed());
-        for fault in self.lasting.extract_if(.., |fault| fault.until <= passed) {
-            stage.note(format_args!("over: {fault}"));
-            match &fault.kind {
-                Kind::Crash(machine) => stage.restart(machine),
-                Kind::Partition(a, b) => stage.repair(a, b),
-                Kind::Delay(a, b) => stage.release(a, b),
-            }
-        }
-        for fault in self.coming.extract_if(.., |fault| fault.from <= passed) {
-            stage.note(&fault);
-            match &fault.kind {
-                Kind::Crash(machine) => stage.crash(machine),
-                Kind::Partition(a, b) => stage.partition(a, b),
-                Kind::Delay(a, b) => stage.hold(a, b),
-            }
-            self.lasting.push(fault);
-        }
-        if passed >= schedule::CALM {
-            run.calm();
-        }
-    }
 }

@@ -50,6 +50,8 @@ async fn play(folder: std::path::PathBuf, done: Rc<Cell<bool>>) -> Ended {
         delay_ms_max: 30,
         silence: 0.3,
         lost_acknowledgement: 0.3,
+        reordering: 0.5,
+        is_down: false,
     };
     let bus = FaultyBus::new(Arc::new(inner.clone()), faults);
     let db = Database::open(&url("service.sqlite")).await?;

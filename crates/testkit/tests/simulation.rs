@@ -16,9 +16,8 @@ use small::Publishing;
 fn child() {
     let seed = std::env::var("OUTRIGGER_TEST_SEED").expect("set by the parent");
     let system = small::system(Publishing::InTheTransaction);
-    let report = Simulation::new(system)
-        .run(seed.parse().expect("a number"))
-        .expect("it runs");
+    let seed = seed.parse().expect("a number");
+    let report = Simulation::of(system).seed(seed).run().expect("it runs");
     println!("\nreport={}", serde_json::to_string(&report).expect("JSON"));
 }
 
@@ -49,7 +48,7 @@ fn a_sound_system_passes_every_seed_and_every_seed_repeats() {
 fn publishing_outside_the_transaction_is_found() {
     let found = (0..12).find_map(|seed| {
         let system = small::system(Publishing::Afterwards);
-        let report = Simulation::new(system).run(seed).expect("it runs");
+        let report = Simulation::of(system).seed(seed).run().expect("it runs");
         report.violations.first().cloned()
     });
     let violation = found.expect("one of the seeds shows it");

@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use env::Instant;
+use env::{
+    Instant,
+    world::{Effect, Moment, survives},
+};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -203,7 +206,11 @@ impl Session {
             self.group = None;
             return;
         }
+        if !self.survives(Moment::Before) {
+            return self.lose(&Error::Aborted); // and nobody is there to hear it
+        }
         let outcome = self.run("COMMIT");
+        let _ = self.survives(Moment::After); // who does not, cannot tell anybody
         self.growth.groups += 1;
         match outcome {
             Ok(()) => {
@@ -311,6 +318,11 @@ impl Session {
         for member in group.members {
             let _ = member.send(Err(how(Arc::clone(&cause))));
         }
+    }
+
+    /// Whether the process lives on; only a simulation says no.
+    fn survives(&self, moment: Moment) -> bool {
+        survives(moment, Effect::Commit(self.readers.place().path()))
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -1,4 +1,5 @@
-//! One end of a simulated connection, whose bytes are in the trace.
+//! One end of a simulated connection, whose bytes are in the trace, and which breaks in the middle of a message when it
+//! is told to.
 
 use std::{
     io,
@@ -10,24 +11,35 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
 
-use super::trace::Trace;
+use super::{network::Network, trace::Trace};
 
 pub(super) struct Connection {
     stream: TcpStream,
     local: SocketAddr,
     peer: SocketAddr,
     trace: Trace,
+    network: Network,
+    /// It was cut in the middle of what it sent.
+    is_broken: bool,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, trace: Trace) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, trace: Trace, network: Network) -> io::Result<Self> {
         let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
         Ok(Self {
             stream,
             local,
             peer,
             trace,
+            network,
+            is_broken: false,
         })
+    }
+
+    fn reset(&self) -> io::Error {
+        let error = io::Error::from(io::ErrorKind::ConnectionReset);
+        self.trace.broken(self.local, self.peer, &error);
+        error
     }
 }
 
@@ -37,6 +49,12 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.network.is_dead(self.local.ip()) {
+            return Poll::Pending; // for ever: its task is about to be dropped
+        }
+        if self.is_broken {
+            return Poll::Ready(Err(self.reset()));
+        }
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         match &read {
@@ -55,7 +73,19 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        if !self.network.survives(self.local.ip()) {
+            return Poll::Pending;
+        }
+        if self.is_broken {
+            return Poll::Ready(Err(self.reset()));
+        }
+        self.is_broken = self.network.breaks(self.local.ip(), self.peer.ip());
+        let length = if self.is_broken {
+            bytes.len().div_ceil(2)
+        } else {
+            bytes.len()
+        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..length]));
         match &written {
             Ok(count) => self.trace.sent(self.local, self.peer, &bytes[..*count]),
             Err(error) => self.trace.broken(self.local, self.peer, error),
@@ -68,6 +98,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.network.is_dead(self.local.ip()) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

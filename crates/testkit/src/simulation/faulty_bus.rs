@@ -1,27 +1,23 @@
 //! A bus with all the faults that its contract allows.
 //!
-//! It is slow; it does not answer, before or after it has done what it was asked; it loses acknowledgements, and so
-//! delivers again what was handled. It never loses an event and never breaks the order of a key: a bus that did
-//! would be wrong, not faulty.
+//! It is slow or away; it does not answer, before or after it has done what it was asked; it loses acknowledgements, and
+//! so delivers again what was handled; it delivers events of different keys in any order. It never loses an event and
+//! never breaks the order of a key: a bus that did would be wrong, not faulty.
 //!
 //! What it takes and gives is logged, and so is in the trace of a run like the messages of the network.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use env::world::{Effect, Moment, survives};
 use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
-use rand::RngExt;
-use serde::Serialize;
+use rand::{RngExt, seq::SliceRandom};
 
 /// How faulty a bus is. Probabilities are from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct BusFaults {
     /// The longest that it takes to begin with what it was asked, in milliseconds of simulated time.
     pub delay_ms_max: u64,
@@ -29,6 +25,10 @@ pub struct BusFaults {
     pub silence: f64,
     /// How probably an acknowledgement is lost, so that what was handled is delivered again.
     pub lost_acknowledgement: f64,
+    /// How probably an event is put off, so that later ones of other keys come before it.
+    pub reordering: f64,
+    /// It does nothing, and says so.
+    pub is_down: bool,
 }
 
 /// See the [module](self). Clones are handles of one bus.
@@ -39,45 +39,46 @@ pub struct FaultyBus {
 }
 
 #[derive(Clone)]
-struct Mood {
-    faults: BusFaults,
-    calm: Arc<AtomicBool>,
-}
+struct Mood(Arc<Mutex<BusFaults>>);
 
 impl FaultyBus {
     /// Makes `bus` faulty.
     pub fn new(bus: Arc<dyn Bus>, faults: BusFaults) -> Self {
-        let calm = Arc::default();
-        Self {
-            bus,
-            mood: Mood { faults, calm },
-        }
+        let mood = Mood(Arc::new(Mutex::new(faults)));
+        Self { bus, mood }
     }
 
-    /// Ends its faults for good.
+    /// From now on it has these faults.
+    pub fn set(&self, faults: BusFaults) {
+        *self.mood.0.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Ends its faults.
     pub fn calm(&self) {
-        self.mood.calm.store(true, Ordering::Relaxed);
+        self.set(BusFaults::default());
     }
 }
 
 impl Mood {
-    fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+    fn faults(&self) -> BusFaults {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn delay(&self) {
-        if !self.is_calm() && self.faults.delay_ms_max > 0 {
-            let millis = env::random().random_range(0..=self.faults.delay_ms_max);
+        let longest = self.faults().delay_ms_max;
+        if longest > 0 {
+            let millis = env::random().random_range(0..=longest);
             env::sleep(Duration::from_millis(millis)).await;
         }
     }
 
-    fn strikes(&self, probability: f64) -> bool {
-        !self.is_calm() && env::random().random_bool(probability.clamp(0.0, 1.0))
+    fn strikes(probability: f64) -> bool {
+        probability > 0.0 && env::random().random_bool(probability.clamp(0.0, 1.0))
     }
 
     fn silence(&self, when: &'static str) -> Result<()> {
-        if self.strikes(self.faults.silence / 2.0) {
+        let faults = self.faults();
+        if faults.is_down || Self::strikes(faults.silence / 2.0) {
             return Err(Error::Unavailable {
                 source: when.into(),
             });
@@ -95,6 +96,18 @@ impl Mood {
     }
 }
 
+/// Does `work`, unless the process that asks for it dies just before; and answers, unless it dies just after.
+async fn between_crashes<T>(effect: Effect<'_>, work: impl Future<Output = T>) -> T {
+    if !survives(Moment::Before, effect) {
+        return std::future::pending().await; // until its task is dropped
+    }
+    let done = work.await;
+    if !survives(Moment::After, effect) {
+        return std::future::pending().await;
+    }
+    done
+}
+
 impl Bus for FaultyBus {
     fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.mood.faulty(async move {
@@ -102,7 +115,7 @@ impl Bus for FaultyBus {
                 .iter()
                 .map(|event| (event.kind.clone(), event.id.clone()))
                 .collect();
-            self.bus.publish(batch).await?;
+            between_crashes(Effect::Publish, self.bus.publish(batch)).await?;
             for (kind, id) in taken {
                 tracing::debug!(kind, id, "the bus takes an event");
             }
@@ -129,10 +142,36 @@ impl Bus for FaultyBus {
     }
 }
 
+/// How soon what was lost or put off comes again, in milliseconds.
+const AGAIN_MS: u64 = 500;
+
 struct Faulty {
     group: String,
     subscription: Box<dyn Subscription>,
     mood: Mood,
+}
+
+impl Faulty {
+    /// Shuffles what is given and puts some of it off: all are of different keys, and the bus keeps those back that
+    /// come after what is put off.
+    async fn reorder(&self, mut given: Vec<Delivery>) -> Vec<Delivery> {
+        let reordering = self.mood.faults().reordering;
+        if !Mood::strikes(reordering) {
+            return given;
+        }
+        given.shuffle(&mut env::random());
+        let first = given.pop();
+        let mut kept = Vec::from_iter(first);
+        for delivery in given {
+            let again = Duration::from_millis(env::random().random_range(0..AGAIN_MS));
+            let put_off = Mood::strikes(reordering)
+                && self.subscription.retry(&delivery, again).await.is_ok();
+            if !put_off {
+                kept.push(delivery);
+            }
+        }
+        kept
+    }
 }
 
 impl Subscription for Faulty {
@@ -141,7 +180,7 @@ impl Subscription for Faulty {
             // Only before: what was taken and then forgotten would be lost until the subscription ends.
             self.mood.delay().await;
             self.mood.silence("it gives nothing (simulated)")?;
-            let given = self.subscription.next(limit).await?;
+            let given = self.reorder(self.subscription.next(limit).await?).await;
             for delivery in &given {
                 let (group, id, attempt) = (&self.group, &delivery.event.id, delivery.attempt);
                 tracing::debug!(group, id, attempt, "the bus gives an event");
@@ -152,13 +191,15 @@ impl Subscription for Faulty {
 
     fn ack<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if self.mood.strikes(self.mood.faults.lost_acknowledgement) {
-                let again = Duration::from_millis(env::random().random_range(0..500));
+            if Mood::strikes(self.mood.faults().lost_acknowledgement) {
+                let again = Duration::from_millis(env::random().random_range(0..AGAIN_MS));
                 let id = &delivery.event.id;
                 tracing::debug!(group = self.group, id, "an acknowledgement is lost");
                 return self.subscription.retry(delivery, again).await;
             }
-            self.mood.faulty(self.subscription.ack(delivery)).await
+            let acknowledged =
+                between_crashes(Effect::Acknowledge, self.subscription.ack(delivery));
+            self.mood.faulty(acknowledged).await
         })
     }
 

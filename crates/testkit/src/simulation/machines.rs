@@ -20,6 +20,8 @@ pub(super) struct Machine {
     pub(super) address: IpAddr,
     /// The runtime that runs its code now; another one after each crash.
     runtime: Option<Id>,
+    /// How far its wall clock is from the right time, in milliseconds.
+    ahead_ms: i64,
 }
 
 impl Machines {
@@ -28,6 +30,7 @@ impl Machines {
             name: name.into(),
             address,
             runtime: None,
+            ahead_ms: 0,
         };
         self.list().push(machine);
     }
@@ -40,6 +43,29 @@ impl Machines {
         if let Some(machine) = machine {
             machine.runtime = runtime;
         }
+    }
+
+    /// Sets how far the wall clock of the machine `name` is from the right time.
+    pub(super) fn set_ahead(&self, name: &str, ahead_ms: i64) {
+        let mut list = self.list();
+        if let Some(machine) = list.iter_mut().find(|machine| &*machine.name == name) {
+            machine.ahead_ms = ahead_ms;
+        }
+    }
+
+    /// How far the wall clock is of the machine whose code is running.
+    pub(super) fn ahead_ms(&self) -> i64 {
+        if self.list().iter().all(|machine| machine.ahead_ms == 0) {
+            return 0;
+        }
+        self.current().map_or(0, |machine| machine.ahead_ms)
+    }
+
+    /// The name of the machine at `address`.
+    pub(super) fn name_at(&self, address: IpAddr) -> Option<Arc<str>> {
+        let list = self.list();
+        let machine = list.iter().find(|machine| machine.address == address);
+        machine.map(|machine| Arc::clone(&machine.name))
     }
 
     /// The machine whose code is running; `None` between their turns.

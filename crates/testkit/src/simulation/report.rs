@@ -70,8 +70,8 @@ impl fmt::Display for Report {
             self.simulated, self.checks
         )?;
         writeln!(f, "  faults, by the time since the users began:")?;
-        for fault in &self.schedule.faults {
-            writeln!(f, "    {fault}")?;
+        for (place, fault) in self.schedule.faults.iter().enumerate() {
+            writeln!(f, "    {place:>2}  {fault}")?;
         }
         writeln!(f, "  events:")?;
         for (kind, count) in &self.events {

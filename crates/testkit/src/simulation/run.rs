@@ -9,17 +9,23 @@ use std::{
 };
 
 use env::Instant;
-use outrigger::{Platform, System};
+use outrigger::{Invariant, Platform, Service, System};
 use tokio::sync::watch;
 
-use super::{faulty_bus::FaultyBus, report::Violation, schedule::Schedule, stage::TICK};
+use super::{
+    GATEWAY, HUB, USERS,
+    faulty_bus::{BusFaults, FaultyBus},
+    report::Violation,
+    stage::TICK,
+};
 use crate::Recorder;
 
 pub(super) struct Run {
     pub(super) system: System,
     /// The folder of the databases: what survives a crash.
     pub(super) data: PathBuf,
-    pub(super) schedule: Schedule,
+    /// What must hold.
+    pub(super) invariants: Vec<Invariant>,
     platform: watch::Sender<Option<Platform>>,
     bus: OnceCell<(Recorder, FaultyBus)>,
     /// All faults are over.
@@ -42,11 +48,11 @@ pub(super) enum Users {
 }
 
 impl Run {
-    pub(super) fn new(system: System, data: PathBuf, schedule: Schedule) -> Self {
+    pub(super) fn new(system: System, data: PathBuf, invariants: Vec<Invariant>) -> Self {
         Self {
             system,
             data,
-            schedule,
+            invariants,
             platform: watch::Sender::new(None),
             bus: OnceCell::new(),
             is_calm: Cell::new(false),
@@ -75,9 +81,19 @@ impl Run {
     /// All faults are over.
     pub(super) fn calm(&self) {
         self.is_calm.set(true);
+    }
+
+    /// From now on the bus has these faults.
+    pub(super) fn set_bus(&self, faults: BusFaults) {
         if let Some((_, bus)) = self.bus.get() {
-            bus.calm();
+            bus.set(faults);
         }
+    }
+
+    /// The names of all machines.
+    pub(super) fn machines(&self) -> impl Iterator<Item = &str> {
+        let services = self.system.services().iter().map(Service::name);
+        services.chain([HUB, GATEWAY, USERS])
     }
 
     /// What was published.

@@ -1,130 +1,230 @@
 //! What goes wrong in a run, and when: drawn from the seed before it begins.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use outrigger::{Service, System};
 use rand::{
     Rng, RngExt,
     seq::{IndexedRandom, SliceRandom},
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::faulty_bus::BusFaults;
+use super::{
+    GATEWAY, USERS,
+    fault::{Fault, Kind},
+    faults::{Faults, Hazard},
+};
 
-/// The faults of a run. Each ends, and all have ended [`CALM`] after the users began.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// The faults of a run, by the time at which they begin. It is a value: it can be written down, thinned out and played
+/// again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Schedule {
-    /// The longest that a message between two machines is on its way, in milliseconds.
-    pub latency_ms_max: u64,
-    /// How faulty the bus is until then.
-    pub bus: BusFaults,
-    /// What befalls machines and links, by the time at which it begins.
+    /// The faults. Each is known by its place in this list.
     pub faults: Vec<Fault>,
 }
 
-/// When every fault has ended, counted from when the users began.
-pub const CALM: Duration = Duration::from_secs(6);
-/// Faults begin while the users are busy.
-const BEGIN_MS: std::ops::Range<u64> = 50..3_000;
+/// No fault begins before, in milliseconds.
+const FIRST_MS: u64 = 50;
+/// How long a fault lasts, in milliseconds.
 const LENGTH_MS: std::ops::Range<u64> = 20..3_000;
-
-/// Something that goes wrong for a while; times are counted from when the users began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// When it begins.
-    #[serde(serialize_with = "millis")]
-    pub from: Duration,
-    /// When it ends.
-    #[serde(serialize_with = "millis")]
-    pub until: Duration,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// What can go wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// The process is killed, and started again at the end.
-    Crash(String),
-    /// Every message between the two is lost.
-    Partition(String, String),
-    /// No message between the two arrives before the end.
-    Delay(String, String),
-}
-
-fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Crash(machine) => write!(f, "{machine} is down")?,
-            Kind::Partition(a, b) => write!(f, "{a} and {b} are cut off from each other")?,
-            Kind::Delay(a, b) => write!(f, "nothing arrives between {a} and {b}")?,
-        }
-        write!(f, " from {:?} to {:?}", self.from, self.until)
-    }
-}
+/// A machine that is said to die between two of its steps dies at the latest after this, if it takes none.
+pub(super) const LAST_STEP: Duration = Duration::from_millis(200);
 
 impl Schedule {
-    /// Draws the faults of a run: `first` crashes in each, other `services` in some; one or more of the `links` fail.
-    pub(super) fn draw(first: &str, services: &[String], links: Vec<(String, String)>) -> Self {
-        let mut chance = env::random();
-        let mut faults = vec![Fault::draw(&mut chance, Kind::Crash(first.to_owned()))];
-        for _ in 0..chance.random_range(0..=2) {
-            if let Some(service) = services.choose(&mut chance) {
-                faults.push(Fault::draw(&mut chance, Kind::Crash(service.clone())));
+    /// Draws the faults of a run of `system`.
+    pub(super) fn draw(system: &System, faults: &Faults) -> Self {
+        let mut draw = Draw {
+            chance: env::random(),
+            end: faults.end(),
+            services: services(system),
+            links: links(system),
+            drawn: Vec::new(),
+        };
+        draw.links.shuffle(&mut draw.chance);
+        for (hazard, rate) in faults.rates() {
+            let more = draw.chance.random_bool(rate.fract());
+            for number in 0..rate.trunc() as u32 + u32::from(more) {
+                draw.add(hazard, number == 0);
             }
         }
-        faults.extend(Fault::draw_links(&mut chance, links));
+        let mut faults = draw.drawn;
         faults.sort_by_key(|fault| fault.from);
         drop_overlapping_crashes(&mut faults);
-        Self {
-            latency_ms_max: chance.random_range(2..=60),
-            bus: BusFaults {
-                delay_ms_max: chance.random_range(0..=40),
-                silence: chance.random_range(0.0..0.08),
-                lost_acknowledgement: chance.random_range(0.0..0.1),
-            },
-            faults,
-        }
+        Self { faults }
+    }
+
+    /// The faults at these places only.
+    #[must_use]
+    pub fn only(mut self, places: &BTreeSet<usize>) -> Self {
+        let mut place = 0..;
+        self.faults
+            .retain(|_| place.next().is_some_and(|place| places.contains(&place)));
+        self
+    }
+
+    /// When the last fault is over.
+    pub fn end(&self) -> Duration {
+        let ends = self.faults.iter().map(|fault| fault.until);
+        ends.max().unwrap_or_default()
     }
 }
 
-impl Fault {
-    fn draw(chance: &mut impl Rng, kind: Kind) -> Self {
-        let from = Duration::from_millis(chance.random_range(BEGIN_MS));
-        let length = Duration::from_millis(chance.random_range(LENGTH_MS));
-        let until = (from + length).min(CALM);
-        Self { from, until, kind }
+/// The services, the one that calls the most others first: it has the most to lose.
+fn services(system: &System) -> Vec<String> {
+    let mut services: Vec<_> = system.services().iter().collect();
+    let calls = |service: &&Service| service.declared_boundary().depends_on.len();
+    services.sort_by_key(|service| std::cmp::Reverse(calls(service)));
+    services
+        .iter()
+        .map(|service| service.name().to_owned())
+        .collect()
+}
+
+/// Who speaks to whom.
+fn links(system: &System) -> Vec<(String, String)> {
+    let mut links = vec![(USERS.to_owned(), GATEWAY.to_owned())];
+    for service in system.services() {
+        links.push((GATEWAY.to_owned(), service.name().to_owned()));
+        for called in &service.declared_boundary().depends_on {
+            links.push((service.name().to_owned(), called.clone()));
+        }
+    }
+    links
+}
+
+struct Draw<R> {
+    chance: R,
+    end: Duration,
+    services: Vec<String>,
+    /// Those that are still whole: the network knows one state of a link, so each fails in one way.
+    links: Vec<(String, String)>,
+    drawn: Vec<Fault>,
+}
+
+impl<R: Rng> Draw<R> {
+    /// Draws a fault of `hazard`, where there is something left for it to befall.
+    fn add(&mut self, hazard: Hazard, is_first: bool) {
+        let Some(kind) = self.kind(hazard, is_first) else {
+            return;
+        };
+        let (from, until) = if lasts(hazard) {
+            (Duration::ZERO, self.end)
+        } else {
+            self.span()
+        };
+        self.drawn.push(Fault { from, until, kind });
     }
 
-    /// Each link fails in one way: the simulated network knows one state of it.
-    fn draw_links(chance: &mut impl Rng, mut links: Vec<(String, String)>) -> Vec<Self> {
-        links.shuffle(chance);
-        links.truncate(chance.random_range(1..=3));
-        let fault = |(number, (a, b))| {
-            let kind = if number == 0 || chance.random_bool(0.5) {
-                Kind::Partition(a, b)
-            } else {
-                Kind::Delay(a, b)
-            };
-            Self::draw(chance, kind)
-        };
-        links.into_iter().enumerate().map(fault).collect()
+    fn kind(&mut self, hazard: Hazard, is_first: bool) -> Option<Kind> {
+        Some(match hazard {
+            Hazard::Crash => Kind::Crash {
+                machine: if is_first {
+                    self.services.first().cloned()?
+                } else {
+                    self.service()?
+                },
+                // Most steps are the first after another machine's; some of the later ones are what matters.
+                after_steps: self.chance.random_range(0..16),
+            },
+            Hazard::Partition => {
+                let (a, b) = self.links.pop()?;
+                Kind::Partition { a, b }
+            }
+            Hazard::OneWayPartition => {
+                let (a, b) = self.links.pop()?;
+                let (from, to) = if self.chance.random() { (a, b) } else { (b, a) };
+                Kind::OneWayPartition { from, to }
+            }
+            Hazard::Hold => {
+                let (a, b) = self.links.pop()?;
+                Kind::Hold { a, b }
+            }
+            Hazard::Loss => {
+                let (a, b) = self.links.pop()?;
+                let percent = self.percent(20);
+                Kind::Loss { a, b, percent }
+            }
+            Hazard::Reset => {
+                let (a, b) = self.links.choose(&mut self.chance).cloned()?;
+                Kind::Reset { a, b }
+            }
+            Hazard::Latency => Kind::Latency {
+                ms_max: self.chance.random_range(2..=60),
+            },
+            Hazard::SlowHost => Kind::Slow {
+                machine: self.service()?,
+                by_ms: self.chance.random_range(50..500),
+            },
+            Hazard::ClockSkew => self.clock(2_000)?,
+            Hazard::ClockJump => self.clock(60_000)?,
+            Hazard::ExpiredTokens => Kind::ExpiredTokens {
+                machine: self.service()?,
+            },
+            Hazard::BusDown => Kind::BusDown,
+            Hazard::BusDelay => Kind::BusDelay {
+                ms_max: self.chance.random_range(1..=40),
+            },
+            Hazard::BusSilence => Kind::BusSilence {
+                percent: self.percent(8),
+            },
+            Hazard::Duplicates => Kind::Duplicates {
+                percent: self.percent(10),
+            },
+            Hazard::Reordering => Kind::Reordering {
+                percent: self.percent(50),
+            },
+        })
     }
+
+    fn service(&mut self) -> Option<String> {
+        self.services.choose(&mut self.chance).cloned()
+    }
+
+    fn percent(&mut self, most: u32) -> u32 {
+        self.chance.random_range(1..=most)
+    }
+
+    fn clock(&mut self, most_ms: i64) -> Option<Kind> {
+        let machine = self.service()?;
+        let ahead_ms = self.chance.random_range(-most_ms..=most_ms);
+        Some(Kind::Clock { machine, ahead_ms })
+    }
+
+    /// A fault begins while the users are busy, and is over before the end.
+    fn span(&mut self) -> (Duration, Duration) {
+        let end = u64::try_from(self.end.as_millis()).unwrap_or(u64::MAX);
+        let latest = (end / 2).max(FIRST_MS + 1);
+        let from = Duration::from_millis(self.chance.random_range(FIRST_MS..latest));
+        let length = Duration::from_millis(self.chance.random_range(LENGTH_MS));
+        (from, (from + length).min(self.end.max(from)))
+    }
+}
+
+/// Whether faults of this hazard last from the beginning to the end.
+fn lasts(hazard: Hazard) -> bool {
+    matches!(
+        hazard,
+        Hazard::Latency
+            | Hazard::ClockSkew
+            | Hazard::BusDelay
+            | Hazard::BusSilence
+            | Hazard::Duplicates
+            | Hazard::Reordering
+    )
 }
 
 /// A machine that is down cannot crash.
 fn drop_overlapping_crashes(faults: &mut Vec<Fault>) {
     let mut down: Vec<Fault> = Vec::new();
     faults.retain(|fault| {
-        let Kind::Crash(_) = fault.kind else {
+        let Kind::Crash { machine, .. } = &fault.kind else {
             return true;
         };
-        let overlaps = |other: &Fault| other.kind == fault.kind && other.until >= fault.from;
+        let overlaps = |other: &Fault| {
+            matches!(&other.kind, Kind::Crash { machine: other, .. } if other == machine)
+                && other.until + LAST_STEP >= fault.from
+        };
         let keep = !down.iter().any(overlaps);
         if keep {
             down.push(fault.clone());

@@ -20,20 +20,24 @@ const REPEATED: u64 = 25;
 /// How much of what a process that failed said is shown, in bytes.
 const SAID: usize = 2_000;
 
-/// Runs `seeds` by `simulate --seed N --output json` of this executable, as many at once as there are cores, and
-/// tells `progress` of each that ends.
+/// Runs `seeds` by `simulate --seed N --output json` of this executable with these `arguments`, as many at once as
+/// there are cores, and tells `progress` of each that ends.
 ///
 /// # Errors
 /// [`Error::Spawn`].
-pub fn run_seeds(seeds: Range<u64>, progress: impl FnMut(&Finished)) -> Result<Summary, Error> {
+pub fn run_seeds(
+    seeds: Range<u64>,
+    arguments: &[&str],
+    progress: impl FnMut(&Finished),
+) -> Result<Summary, Error> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let simulate = |seed: u64| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
+        command.args(arguments);
+        Ok(command)
+    };
     run_seeds_by(seeds, jobs, simulate, progress)
-}
-
-fn simulate(seed: u64) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
-    Ok(command)
 }
 
 /// Runs `seeds` by `command`, at most `jobs` at once. The process prints a [`Report`](super::Report) as JSON.

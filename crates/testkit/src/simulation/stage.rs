@@ -8,6 +8,7 @@
 //! played must not start threads.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     io,
     net::IpAddr,
@@ -24,6 +25,7 @@ use super::{
     clock::Clock,
     interpose::{self, EPOCH_SECONDS},
     machines::Machines,
+    network::Network,
     panics,
     trace::Trace,
     world::Simulated,
@@ -44,6 +46,9 @@ pub struct Stage {
     // First, so that it is torn down while the world still stands.
     network: turmoil::Sim<'static>,
     machines: Machines,
+    links: Network,
+    /// Those whose process does not run.
+    down: BTreeSet<String>,
     clock: Clock,
     trace: Trace,
     _world: env::world::Entered,
@@ -91,12 +96,21 @@ impl Stage {
         if !interpose::is_in_force() {
             return Err(Error::NotInForce);
         }
-        let world = Simulated::new(seed, clock.clone(), machines.clone(), trace.clone());
+        let links = Network::of(machines.clone());
+        let world = Simulated::new(
+            seed,
+            clock.clone(),
+            machines.clone(),
+            trace.clone(),
+            links.clone(),
+        );
         let world = env::world::enter(Rc::new(world));
         let (lines, logging) = log_to(&trace)?;
         Ok(Self {
             network: network(),
             machines,
+            links,
+            down: BTreeSet::new(),
             clock,
             trace,
             _world: world,
@@ -114,14 +128,16 @@ impl Stage {
     {
         let address = self.network.lookup(name);
         self.machines.add(name, address);
-        let machines = self.machines.clone();
+        let (machines, links) = (self.machines.clone(), self.links.clone());
         self.network.host(name, move || {
-            let (machines, running) = (machines.clone(), software());
+            let (machines, links, running) = (machines.clone(), links.clone(), software());
             async move {
                 machines.started(address);
-                running
-                    .await
-                    .map_err(|error| error as Box<dyn std::error::Error>)
+                let ended = running.await;
+                if links.is_dead(address) {
+                    std::future::pending::<()>().await; // it was killed before it could end
+                }
+                ended.map_err(|error| error as Box<dyn std::error::Error>)
             }
         });
         address
@@ -136,6 +152,10 @@ impl Stage {
         let elapsed = self.network.elapsed();
         self.clock.set(elapsed);
         self.interposed.set_elapsed(elapsed);
+        for machine in self.links.fates().dead() {
+            self.note(format_args!("{machine} has died"));
+            self.crash(&machine);
+        }
         Ok(())
     }
 
@@ -149,13 +169,37 @@ impl Stage {
         self.network.set_max_message_latency(longest.max(TICK));
     }
 
-    /// Kills the process of a machine: what it had in memory is gone, its files stay.
+    /// How long every message between two machines is on its way, at least and at most.
+    pub fn set_link_latency(&mut self, a: &str, b: &str, least: Duration, longest: Duration) {
+        self.network.set_link_latency(a, b, least.max(TICK));
+        let longest = longest.max(least).max(TICK);
+        self.network.set_link_max_message_latency(a, b, longest);
+    }
+
+    /// Kills the process of a machine: what it had in memory is gone, its files stay. Nothing if it does not run.
     pub fn crash(&mut self, machine: &str) {
-        self.network.crash(machine);
+        if self.down.insert(machine.to_owned()) {
+            // What is dropped now must not have an effect any more.
+            self.links.fates().doom(machine, 0);
+            self.network.crash(machine);
+            self.links.fates().spare(machine);
+        }
+    }
+
+    /// Kills the process of a machine once it has taken so many steps that others can see: it has sent something,
+    /// committed, published. It may die between two steps that are at the same instant.
+    pub fn crash_after(&mut self, machine: &str, steps: u32) {
+        match steps {
+            0 => self.crash(machine),
+            _ => self.links.fates().doom(machine, steps),
+        }
     }
 
     /// Starts the process of a machine, once more if it runs.
     pub fn restart(&mut self, machine: &str) {
+        self.crash(machine);
+        self.links.fates().spare(machine);
+        self.down.remove(machine);
         self.network.bounce(machine);
     }
 
@@ -164,9 +208,14 @@ impl Stage {
         self.network.partition(a, b);
     }
 
-    /// Ends a [partition](Self::partition).
+    /// Ends a [partition](Self::partition), in one direction or both.
     pub fn repair(&mut self, a: &str, b: &str) {
         self.network.repair(a, b);
+    }
+
+    /// Loses every message from one machine to another.
+    pub fn partition_oneway(&mut self, from: &str, to: &str) {
+        self.network.partition_oneway(from, to);
     }
 
     /// Keeps every message between two machines on its way until the [release](Self::release).
@@ -177,6 +226,26 @@ impl Stage {
     /// Ends a [hold](Self::hold): what was held arrives.
     pub fn release(&mut self, a: &str, b: &str) {
         self.network.release(a, b);
+    }
+
+    /// How probably a message between two machines is lost, and with it what is on its way; from 0 to 1.
+    pub fn set_loss(&mut self, a: &str, b: &str, probability: f64) {
+        let probability = probability.clamp(0.0, 1.0);
+        self.network.set_link_fail_rate(a, b, probability);
+        if probability == 0.0 {
+            self.network.repair(a, b);
+        }
+    }
+
+    /// Cuts the next message between two machines in its middle, and breaks its connection; or does not any more.
+    pub fn set_cutting(&mut self, a: &str, b: &str, is_cutting: bool) {
+        let (a, b) = (self.network.lookup(a), self.network.lookup(b));
+        self.links.set_cutting(a, b, is_cutting);
+    }
+
+    /// Sets how far the wall clock of a machine is ahead; behind, if negative.
+    pub fn set_clock(&mut self, machine: &str, ahead_ms: i64) {
+        self.machines.set_ahead(machine, ahead_ms);
     }
 
     /// Writes into the trace.

@@ -4,19 +4,21 @@ use std::{
     cell::RefCell,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use env::{
     Timestamp,
     net::{DynIo, DynListener, SimulatedListener},
-    world::World,
+    world::{Effect, Moment, World},
 };
 use futures::future::BoxFuture;
+use outrigger::invariant::BUS;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
     clock::Clock, connection::Connection, interpose::EPOCH_SECONDS, machines::Machines,
-    trace::Trace,
+    network::Network, trace::Trace,
 };
 
 /// What the code of every simulated machine asks instead of the operating system.
@@ -26,10 +28,17 @@ pub(super) struct Simulated {
     chance: RefCell<StdRng>,
     machines: Machines,
     trace: Trace,
+    network: Network,
 }
 
 impl Simulated {
-    pub(super) fn new(seed: u64, clock: Clock, machines: Machines, trace: Trace) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        clock: Clock,
+        machines: Machines,
+        trace: Trace,
+        network: Network,
+    ) -> Self {
         let epoch = i64::try_from(EPOCH_SECONDS).unwrap_or(0);
         Self {
             epoch: Timestamp::from_second(epoch).unwrap_or_default(),
@@ -37,14 +46,21 @@ impl Simulated {
             chance: RefCell::new(StdRng::seed_from_u64(seed)),
             machines,
             trace,
+            network,
         }
     }
 }
 
 impl World for Simulated {
     fn now(&self) -> Timestamp {
-        let now = self.epoch.saturating_add(self.clock.elapsed());
-        now.unwrap_or(Timestamp::MAX)
+        let ahead_ms = self.machines.ahead_ms();
+        let wrong_by = Duration::from_millis(ahead_ms.unsigned_abs());
+        let right = self.epoch.saturating_add(self.clock.elapsed());
+        let shown = right.and_then(|right| match ahead_ms {
+            ..0 => right.saturating_sub(wrong_by),
+            0.. => right.saturating_add(wrong_by),
+        });
+        shown.unwrap_or(Timestamp::MAX)
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
@@ -52,7 +68,7 @@ impl World for Simulated {
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<DynListener>> {
-        let trace = self.trace.clone();
+        let (trace, network) = (self.trace.clone(), self.network.clone());
         Box::pin(async move {
             // turmoil listens on all addresses of a machine, or on its loopback; a machine has one address.
             let all = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
@@ -62,15 +78,19 @@ impl World for Simulated {
                 all
             };
             let listener = turmoil::net::TcpListener::bind(address).await?;
-            Ok(Box::new(Listener { listener, trace }) as DynListener)
+            Ok(Box::new(Listener {
+                listener,
+                trace,
+                network,
+            }) as DynListener)
         })
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<DynIo>> {
-        let trace = self.trace.clone();
+        let (trace, network) = (self.trace.clone(), self.network.clone());
         Box::pin(async move {
             let stream = turmoil::net::TcpStream::connect(address).await?;
-            Ok(Box::new(Connection::new(stream, trace)?) as DynIo)
+            Ok(Box::new(Connection::new(stream, trace, network)?) as DynIo)
         })
     }
 
@@ -78,18 +98,32 @@ impl World for Simulated {
         let machine = self.machines.current();
         machine.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |machine| machine.address)
     }
+
+    fn survives(&self, _moment: Moment, effect: Effect<'_>) -> bool {
+        if !self.network.fates().any() || is_of_the_hub(effect) {
+            return true;
+        }
+        let machine = self.machines.current();
+        machine.is_none_or(|machine| self.network.fates().survives(&machine.name))
+    }
+}
+
+/// The bus stands on the hub, which does not die with those who call it.
+fn is_of_the_hub(effect: Effect<'_>) -> bool {
+    matches!(effect, Effect::Commit(file) if file.file_stem().is_some_and(|name| name == BUS))
 }
 
 struct Listener {
     listener: turmoil::net::TcpListener,
     trace: Trace,
+    network: Network,
 }
 
 impl SimulatedListener for Listener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(DynIo, SocketAddr)>> {
         Box::pin(async {
             let (stream, peer) = self.listener.accept().await?;
-            let connection = Connection::new(stream, self.trace.clone())?;
+            let connection = Connection::new(stream, self.trace.clone(), self.network.clone())?;
             Ok((Box::new(connection) as DynIo, peer))
         })
     }

@@ -1,0 +1,162 @@
+//! Lets the faults of a schedule come and go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use identity::{LEEWAY, TOKEN_LIFETIME};
+
+use super::{
+    fault::{Fault, Kind},
+    faulty_bus::BusFaults,
+    run::{Run, Users},
+    schedule::Schedule,
+    stage::{Stage, TICK},
+};
+
+/// The longest that a message is on its way on a good day.
+const LATENCY: Duration = Duration::from_millis(2);
+
+/// The faults that are still to come, and those that last.
+pub(super) struct Weather {
+    coming: Vec<Fault>,
+    lasting: Vec<Fault>,
+    /// When the users began.
+    began: Option<Duration>,
+    is_calm: bool,
+}
+
+impl Weather {
+    pub(super) fn of(schedule: &Schedule, stage: &mut Stage) -> Self {
+        stage.set_latency(LATENCY);
+        Self {
+            coming: schedule.faults.clone(),
+            lasting: Vec::new(),
+            began: None,
+            is_calm: false,
+        }
+    }
+
+    /// Begins and ends what is due.
+    pub(super) fn pass(&mut self, stage: &mut Stage, run: &Run) {
+        if self.is_calm || run.users.get() == Users::Waiting {
+            return;
+        }
+        let passed = stage.elapsed() - *self.began.get_or_insert(stage.elapsed());
+        let over: Vec<_> = self
+            .lasting
+            .extract_if(.., |fault| fault.until <= passed)
+            .collect();
+        for fault in &over {
+            stage.note(format_args!("over: {}", fault.kind));
+            end(&fault.kind, stage);
+        }
+        let begun: Vec<_> = self
+            .coming
+            .extract_if(.., |fault| fault.from <= passed)
+            .collect();
+        for fault in &begun {
+            stage.note(format_args!("begins: {}", fault.kind));
+            begin(&fault.kind, stage);
+        }
+        if !over.is_empty() || !begun.is_empty() {
+            self.lasting.extend(begun);
+            self.blend(&over, stage, run);
+        }
+        if self.coming.is_empty() && self.lasting.is_empty() {
+            self.is_calm = true;
+            run.calm();
+        }
+    }
+
+    /// Sets what several faults may have a part in; `over` are those that had one.
+    fn blend(&self, over: &[Fault], stage: &mut Stage, run: &Run) {
+        let mut latency = LATENCY;
+        let mut bus = BusFaults::default();
+        let mut clocks: BTreeMap<&str, i64> = over
+            .iter()
+            .filter_map(|fault| clock(&fault.kind))
+            .map(|(machine, _)| (machine, 0))
+            .collect();
+        for fault in &self.lasting {
+            match &fault.kind {
+                Kind::Latency { ms_max } => latency = latency.max(Duration::from_millis(*ms_max)),
+                Kind::BusDown => bus.is_down = true,
+                Kind::BusDelay { ms_max } => bus.delay_ms_max = bus.delay_ms_max.max(*ms_max),
+                Kind::BusSilence { percent } => bus.silence += share(*percent),
+                Kind::Duplicates { percent } => bus.lost_acknowledgement += share(*percent),
+                Kind::Reordering { percent } => bus.reordering += share(*percent),
+                kind => {
+                    if let Some((machine, ahead_ms)) = clock(kind) {
+                        *clocks.entry(machine).or_default() += ahead_ms;
+                    }
+                }
+            }
+        }
+        for (machine, ahead_ms) in clocks {
+            stage.set_clock(machine, ahead_ms);
+        }
+        run.set_bus(bus);
+        stage.set_latency(latency);
+        let slow_before = over.iter().filter_map(|fault| slow(&fault.kind));
+        for (machine, _) in slow_before {
+            set_slow(stage, run, machine, TICK, latency);
+        }
+        for (machine, by) in self.lasting.iter().filter_map(|fault| slow(&fault.kind)) {
+            set_slow(stage, run, machine, by, by + latency);
+        }
+    }
+}
+
+fn begin(kind: &Kind, stage: &mut Stage) {
+    match kind {
+        Kind::Crash {
+            machine,
+            after_steps,
+        } => stage.crash_after(machine, *after_steps),
+        Kind::Partition { a, b } => stage.partition(a, b),
+        Kind::OneWayPartition { from, to } => stage.partition_oneway(from, to),
+        Kind::Hold { a, b } => stage.hold(a, b),
+        Kind::Loss { a, b, percent } => stage.set_loss(a, b, share(*percent)),
+        Kind::Reset { a, b } => stage.set_cutting(a, b, true),
+        _ => {} // blended
+    }
+}
+
+fn end(kind: &Kind, stage: &mut Stage) {
+    match kind {
+        Kind::Crash { machine, .. } => stage.restart(machine),
+        Kind::Partition { a, b } | Kind::OneWayPartition { from: a, to: b } => stage.repair(a, b),
+        Kind::Hold { a, b } => stage.release(a, b),
+        Kind::Loss { a, b, .. } => stage.set_loss(a, b, 0.0),
+        Kind::Reset { a, b } => stage.set_cutting(a, b, false),
+        _ => {} // blended
+    }
+}
+
+/// The machine whose clock is wrong, and by how much.
+fn clock(kind: &Kind) -> Option<(&str, i64)> {
+    match kind {
+        Kind::Clock { machine, ahead_ms } => Some((machine, *ahead_ms)),
+        Kind::ExpiredTokens { machine } => {
+            let past_all = (TOKEN_LIFETIME + 2 * LEEWAY).as_millis();
+            Some((machine, i64::try_from(past_all).unwrap_or(i64::MAX)))
+        }
+        _ => None,
+    }
+}
+
+fn slow(kind: &Kind) -> Option<(&str, Duration)> {
+    match kind {
+        Kind::Slow { machine, by_ms } => Some((machine, Duration::from_millis(*by_ms))),
+        _ => None,
+    }
+}
+
+fn set_slow(stage: &mut Stage, run: &Run, machine: &str, least: Duration, longest: Duration) {
+    for other in run.machines().filter(|other| *other != machine) {
+        stage.set_link_latency(machine, other, least, longest);
+    }
+}
+
+fn share(percent: u32) -> f64 {
+    f64::from(percent) / 100.0
+}

@@ -1,0 +1,265 @@
+//! Each fault does what its name says, as the machines that it befalls see it.
+
+mod small;
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use data::{Database, Migration, params};
+use outrigger_testkit::simulation::{
+    Faults, Hazard, Schedule, Simulation,
+    fault::Kind,
+    stage::{Ended, Stage},
+};
+use small::Publishing;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const PORT: u16 = 80;
+const MESSAGE: &[u8] = b"a message that is long enough to have a middle";
+
+type Heard = Rc<RefCell<Vec<(Duration, Vec<u8>)>>>;
+
+/// Says [`MESSAGE`] in a connection of its own every 100 ms.
+async fn speak(hearer: SocketAddr) -> Ended {
+    loop {
+        if let Ok(mut stream) = env::net::connect(hearer).await {
+            let _ = stream.write_all(MESSAGE).await;
+            let _ = stream.flush().await;
+        }
+        env::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn hear(heard: Heard, began: env::Instant) -> Ended {
+    let mut listener = env::net::listen(SocketAddr::from(([0, 0, 0, 0], PORT))).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let heard = Rc::clone(&heard);
+        tokio::task::spawn_local(async move {
+            let mut message = Vec::new();
+            let _ = stream.read_to_end(&mut message).await;
+            heard.borrow_mut().push((env::instant() - began, message));
+        });
+    }
+}
+
+/// What is heard in a second, while `fault` is done to the stage after 450 ms and undone after 750 ms.
+fn heard_in_a_second(begin: fn(&mut Stage), end: fn(&mut Stage)) -> Vec<(Duration, Vec<u8>)> {
+    Stage::play(1, None, |stage| {
+        stage.set_latency(Duration::from_millis(2));
+        let heard = Heard::default();
+        let (list, began) = (Rc::clone(&heard), env::instant());
+        let hearer = stage.machine("hearer", move || hear(Rc::clone(&list), began));
+        let hearer = SocketAddr::new(hearer, PORT);
+        stage.machine("speaker", move || speak(hearer));
+        for step in 0..1_000 {
+            match step {
+                450 => begin(stage),
+                750 => end(stage),
+                _ => {}
+            }
+            stage.step().expect("no machine fails");
+        }
+        heard.take()
+    })
+    .expect("a stage")
+}
+
+fn during((at, _): &(Duration, Vec<u8>)) -> bool {
+    (450..750).contains(&at.as_millis())
+}
+
+#[test]
+fn without_a_fault_everything_is_heard_whole() {
+    let heard = heard_in_a_second(|_| {}, |_| {});
+    assert_eq!(heard.len(), 10);
+    assert!(heard.iter().all(|(_, message)| message == MESSAGE));
+}
+
+#[test]
+fn a_one_way_partition_silences_one_side_until_it_is_repaired() {
+    let heard = heard_in_a_second(
+        |stage| stage.partition_oneway("speaker", "hearer"),
+        |stage| stage.repair("speaker", "hearer"),
+    );
+    assert_eq!(heard.iter().filter(|heard| during(heard)).count(), 0);
+    assert!(
+        heard.iter().any(|(at, _)| at.as_millis() >= 750),
+        "{heard:?}"
+    );
+}
+
+#[test]
+fn a_reset_cuts_one_message_in_its_middle() {
+    let heard = heard_in_a_second(
+        |stage| stage.set_cutting("speaker", "hearer", true),
+        |stage| stage.set_cutting("speaker", "hearer", false),
+    );
+    let cut: Vec<_> = heard
+        .iter()
+        .filter(|(_, message)| message != MESSAGE)
+        .collect();
+    assert_eq!(cut.len(), 1, "{heard:?}");
+    assert_eq!(cut[0].1, MESSAGE[..MESSAGE.len() / 2]);
+}
+
+#[test]
+fn a_slow_link_brings_everything_later() {
+    let heard = heard_in_a_second(
+        |stage| {
+            let slow = Duration::from_millis(120);
+            stage.set_link_latency("speaker", "hearer", slow, slow);
+        },
+        |_| {},
+    );
+    assert!(heard.len() < 10 && heard.len() > 4, "{heard:?}");
+    assert!(heard.iter().all(|(_, message)| message == MESSAGE));
+}
+
+#[test]
+fn loss_loses_some() {
+    let heard = heard_in_a_second(
+        |stage| stage.set_loss("speaker", "hearer", 1.0),
+        |stage| stage.set_loss("speaker", "hearer", 0.0),
+    );
+    assert_eq!(heard.iter().filter(|heard| during(heard)).count(), 0);
+    assert!(
+        heard.iter().any(|(at, _)| at.as_millis() >= 750),
+        "{heard:?}"
+    );
+}
+
+#[test]
+fn a_clock_is_wrong_on_its_machine_only_and_comes_right_again() {
+    let shown = Stage::play(1, None, |stage| {
+        let shown = Rc::new(RefCell::new(Vec::new()));
+        for machine in ["early", "right"] {
+            let list = Rc::clone(&shown);
+            stage.machine(machine, move || {
+                let list = Rc::clone(&list);
+                async move {
+                    for _ in 0..3 {
+                        env::sleep(Duration::from_millis(100)).await;
+                        list.borrow_mut().push((machine, env::now()));
+                    }
+                    Ok(())
+                }
+            });
+        }
+        for step in 0..400 {
+            match step {
+                150 => stage.set_clock("early", -60_000),
+                250 => stage.set_clock("early", 0),
+                _ => {}
+            }
+            stage.step().expect("no machine fails");
+        }
+        shown.take()
+    });
+    let mut shown = shown.expect("a stage");
+    shown.sort_by_key(|(machine, _)| *machine);
+    let late: Vec<_> = (0..3)
+        .map(|number| (shown[number + 3].1.as_second()) - shown[number].1.as_second())
+        .collect();
+    assert_eq!(late, [0, 60, 0]);
+}
+
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "numbers",
+    "CREATE TABLE numbers (number INTEGER PRIMARY KEY)",
+)];
+
+/// Commits one number after the other, all at the same instant.
+async fn count(file: PathBuf) -> Ended {
+    let db = Database::open(&format!("sqlite:{}", file.display())).await?;
+    db.migrate(MIGRATIONS).await?;
+    env::sleep(Duration::from_millis(100)).await;
+    for number in 1..=5 {
+        let mut tx = db.begin().await?;
+        tx.execute("INSERT INTO numbers VALUES ($1)", params![number])
+            .await?;
+        tx.commit().await?;
+    }
+    std::future::pending().await
+}
+
+async fn how_many(file: PathBuf, there: Rc<Cell<i64>>) -> Ended {
+    let db = Database::open(&format!("sqlite:{}", file.display())).await?;
+    let row = db
+        .query_one("SELECT count(*) FROM numbers", params![])
+        .await?;
+    there.set(row.ok_or("no row")?.get(0)?);
+    Ok(())
+}
+
+/// How many numbers are there when the process dies after so many steps.
+fn counted(after_steps: u32) -> i64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("counter.sqlite");
+    Stage::play(1, None, |stage| {
+        let path = file.clone();
+        stage.machine("counter", move || count(path.clone()));
+        for step in 0..200 {
+            if step == 50 {
+                stage.crash_after("counter", after_steps);
+            }
+            stage.step().expect("no machine fails");
+        }
+        let there = Rc::new(Cell::new(0));
+        let (shared, path) = (Rc::clone(&there), file.clone());
+        stage.machine("reader", move || how_many(path.clone(), Rc::clone(&shared)));
+        for _ in 0..10 {
+            stage.step().expect("no machine fails");
+        }
+        there.get()
+    })
+    .expect("a stage")
+}
+
+#[test]
+fn a_process_dies_between_two_steps_that_are_at_the_same_instant() {
+    // The first step is the instant before a commit, the second the one after it.
+    let there: Vec<_> = (0..=10).map(counted).collect();
+    assert_eq!(there, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+}
+
+fn schedule_of(seed: u64, faults: Faults) -> Schedule {
+    let system = small::system(Publishing::InTheTransaction);
+    let report = Simulation::of(system).seed(seed).faults(faults).run();
+    report.expect("it runs").schedule
+}
+
+#[test]
+fn a_schedule_follows_from_the_seed_and_is_a_value() {
+    let drawn = schedule_of(5, Faults::storm());
+    assert!(drawn.faults.len() > 3, "{drawn:?}");
+    assert_eq!(schedule_of(5, Faults::storm()), drawn);
+    assert_ne!(schedule_of(6, Faults::storm()), drawn);
+    let json = serde_json::to_string(&drawn).expect("JSON");
+    let read: Schedule = serde_json::from_str(&json).expect("a schedule");
+    assert_eq!(read, drawn);
+}
+
+#[test]
+fn a_rate_is_how_many_there_are() {
+    let is_reset = |kind: &Kind| matches!(kind, Kind::Reset { .. });
+    let schedule = schedule_of(1, Faults::none().rate(Hazard::Reset, 3.0));
+    assert_eq!(schedule.faults.len(), 3, "{schedule:?}");
+    assert!(schedule.faults.iter().all(|fault| is_reset(&fault.kind)));
+    assert_eq!(schedule_of(1, Faults::none()), Schedule::default());
+}
+
+#[test]
+fn of_a_schedule_some_places_can_be_kept() {
+    let system = || Simulation::of(small::system(Publishing::InTheTransaction)).seed(5);
+    let some = system().only([0, 2]).run().expect("it runs").schedule;
+    assert_eq!(some.faults.len(), 2);
+    let given = system().schedule(some.clone()).run().expect("it runs");
+    assert_eq!(given.schedule, some);
+}
