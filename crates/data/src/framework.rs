@@ -83,4 +83,21 @@ CREATE INDEX outrigger_timers_by_due ON outrigger_timers (kind, due);
              until BIGINT NOT NULL -- of a lease; always over where a lock of the server decides
          )",
     ),
+    Migration::new(3, "idempotency keys", IDEMPOTENCY),
 ];
+
+const IDEMPOTENCY: &str = "
+CREATE TABLE outrigger_idempotency (
+    scope TEXT NOT NULL, -- who asked
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, -- of the request
+    holder TEXT NOT NULL, -- of the claim
+    held_until BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    decision TEXT, -- what the handler committed to
+    answer_head TEXT, -- once it is answered
+    answer_body BYTEA,
+    PRIMARY KEY (scope, key)
+);
+CREATE INDEX outrigger_idempotency_by_time ON outrigger_idempotency (created_at);
+";

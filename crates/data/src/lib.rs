@@ -1,5 +1,5 @@
-//! A database per service: transactions with group commit, migrations, outbox, inbox, durable
-//! timers.
+//! A database per service: transactions with group commit, migrations, outbox, inbox, idempotency
+//! keys, durable timers.
 //!
 //! ```
 //! # use outrigger_data as data;
@@ -42,7 +42,8 @@
 //!   confirmed (`synchronous=FULL`; on PostgreSQL, its `synchronous_commit`). Nobody outside the writer sees a change before that, and no
 //!   one is woken for it.
 //! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the
-//!   transaction of the effects.
+//!   transaction of the effects; of a request with a key, one [`Claim`](idempotency::Claim) can
+//!   decide.
 //! - **In order.** The outbox is read in the order in which transactions committed.
 //! - **Readers never wait** for the writer, and see committed data only.
 //! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is
@@ -68,6 +69,7 @@
 //! | [`value`], [`row`] | what goes in and what comes out |
 //! | [`migrations`] | the schema's steps |
 //! | [`outbox`], [`inbox`], [`timers`] | what a service sends, has handled, and will do later |
+//! | [`idempotency`] | requests that take effect once |
 //! | [`leader`] | one of many processes, with fencing |
 //! | [`changes`] | being woken by a commit |
 //! | [`error`] | what can go wrong, classified once |
@@ -78,6 +80,7 @@ pub mod database;
 pub mod engine;
 pub mod error;
 mod framework;
+pub mod idempotency;
 pub mod inbox;
 pub mod leader;
 pub mod migrations;

@@ -31,6 +31,7 @@
 //! | [`platform`] | what the services of a running system share |
 //! | [`lifecycle`] | start, readiness, registration, graceful stop |
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
+//! | [`idempotency`] | requests with an `Idempotency-Key` |
 //! | [`dead_letters`] | what could not be handled, for operators |
 //! | [`client`] | a user of the system, at its gateway |
 //! | [`operator`], `operations` | the sagas of a system, for those who look after it: in its databases, and over HTTP |
@@ -47,6 +48,7 @@ mod error;
 mod event_store;
 pub mod extract;
 pub mod handler;
+pub mod idempotency;
 pub mod invariant;
 pub mod lifecycle;
 pub mod map;
@@ -64,6 +66,7 @@ pub use boundary::{Boundary, Violation};
 pub use client::GatewayClient;
 pub use context::Context;
 pub use error::{Error, Result};
+pub use idempotency::Idempotency;
 pub use invariant::{Inspection, Invariant};
 pub use lifecycle::{Running, RunningGateway, RunningService};
 pub use operator::Operator;
@@ -93,7 +96,7 @@ pub mod prelude {
     pub use saga::{Command, Failure, Input, Outcome, Retry, Saga, command};
 
     pub use crate::{
-        Boundary, Context, Inspection, Rejection, Service, System,
+        Boundary, Context, Idempotency, Inspection, Rejection, Service, System,
         extract::{Json, Path, Query},
     };
 }

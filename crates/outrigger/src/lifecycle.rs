@@ -9,11 +9,12 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath},
     http::{Method, StatusCode, Uri},
+    middleware::from_fn_with_state,
     response::IntoResponse,
 };
 use data::Database;
 use discovery::{Clients, Instance};
-use env::{Problem, chain};
+use env::{Problem, Timestamp, chain};
 use events::{Bus, Handlers, consumer, relay};
 use gateway::Gateway;
 use identity::{Issuer, RequireToken, Verifier};
@@ -28,7 +29,7 @@ use crate::{
     context::Parts,
     dead_letters,
     endpoints::{self, Readiness},
-    event_store,
+    event_store, idempotency,
     messages::Message,
     operations, server,
 };
@@ -61,7 +62,7 @@ pub(crate) async fn start_service(
         .map_err(listening(name, listen))?;
     let address = reachable(&listener).map_err(listening(name, listen))?;
     let readiness = Readiness::default();
-    let app = app(service, &context, platform, readiness.clone());
+    let app = app(service, &context, platform, readiness.clone(), &life);
     let drain = platform.settings().lifecycle.drain;
     life.serving
         .spawn(server::serve(listener, app, life.draining.clone(), drain));
@@ -157,13 +158,14 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     life.handling
         .spawn(async move { sagas.run_timers(timers).await });
     event_store::start(service, context, &life.handling, &stop);
-    life.handling.spawn(forget(context.clone(), stop));
+    let keep = platform.settings().idempotency.keep;
+    life.handling.spawn(forget(context.clone(), keep, stop));
     life.relaying
         .spawn(relay::run(db, bus, life.flushing.clone()));
 }
 
 /// Keeps what has been dealt with from piling up for ever.
-async fn forget(context: Context, stop: CancellationToken) {
+async fn forget(context: Context, keep: Duration, stop: CancellationToken) {
     let days = |days| env::now() - SignedDuration::from_hours(24 * days);
     while stop
         .run_until_cancelled(env::sleep(FORGET_EVERY))
@@ -172,6 +174,10 @@ async fn forget(context: Context, stop: CancellationToken) {
     {
         if let Err(error) = context.db().prune_inbox(days(INBOX_DAYS)).await {
             tracing::warn!(error = %chain(&error), "cannot forget messages that were handled");
+        }
+        let before = env::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
+        if let Err(error) = context.db().prune_idempotency(before).await {
+            tracing::warn!(error = %chain(&error), "cannot forget requests that were answered");
         }
         if let Err(error) = context.sagas().forget(days(SAGA_DAYS)).await {
             tracing::warn!(error = %chain(&error), "cannot forget sagas that have ended");
@@ -216,8 +222,20 @@ async fn consume(
 }
 
 /// The API of `service`, outermost layer last.
-fn app(service: &Service, context: &Context, platform: &Platform, readiness: Readiness) -> Router {
+fn app(
+    service: &Service,
+    context: &Context,
+    platform: &Platform,
+    readiness: Readiness,
+    life: &Life,
+) -> Router {
     let verifier = Verifier::new(platform.keyring(), service.name());
+    let keys = idempotency::Keys {
+        db: context.db().clone(),
+        keep: platform.settings().idempotency.keep,
+        body_limit: BODY_LIMIT,
+        running: life.serving.clone(),
+    };
     service
         .declared_routes()
         .fallback(unknown_route)
@@ -229,6 +247,8 @@ fn app(service: &Service, context: &Context, platform: &Platform, readiness: Rea
         .layer(CatchPanicLayer::custom(|_| {
             Problem::internal().into_response()
         }))
+        // Outside the net for panics, so that one ends its claim; behind the token, which says whose key it is (G3).
+        .layer(from_fn_with_state(keys, idempotency::layer))
         // Nothing of the API is reached without a token (G10).
         .layer(RequireToken::new(verifier.clone(), identity::CALL))
         // Beside the API: its callers have no say here, nor have operators there.

@@ -19,7 +19,7 @@ impl Rejection {
         &self.0
     }
 
-    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "request failed");
         Self(Problem::internal())
     }

@@ -12,7 +12,7 @@ use std::{
 
 use env::config::Secret;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub discovery: Discovery,
     /// How messages are handled.
     pub messaging: Messaging,
+    /// How requests with an `Idempotency-Key` are remembered.
+    pub idempotency: Idempotency,
     /// How a service starts and stops.
     pub lifecycle: Lifecycle,
     /// What is said while running.
@@ -50,6 +52,7 @@ impl Default for Settings {
             gateway: Gateway::default(),
             discovery: Discovery::default(),
             messaging: Messaging::default(),
+            idempotency: Idempotency::default(),
             lifecycle: Lifecycle::default(),
             logging: Logging::default(),
             services: BTreeMap::new(),
@@ -161,6 +164,37 @@ impl Default for Messaging {
             max_deliveries: 8,
             concurrency: 64,
         }
+    }
+}
+
+/// Settings of requests with an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idempotency {
+    /// How long a service remembers the answer to such a request, and gives it again: from one minute, so that a retry
+    /// finds it, to a year. Default `24h`.
+    #[serde(serialize_with = "friendly::serialize", deserialize_with = "keep")]
+    pub keep: Duration,
+}
+
+impl Default for Idempotency {
+    fn default() -> Self {
+        Self {
+            keep: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let keep = friendly::deserialize(deserializer)?;
+    let (shortest, longest) = (
+        Duration::from_secs(60),
+        Duration::from_secs(365 * 24 * 60 * 60),
+    );
+    if (shortest..=longest).contains(&keep) {
+        Ok(keep)
+    } else {
+        Err(D::Error::custom("it is from 1m to 8760h"))
     }
 }
 
