@@ -3,8 +3,12 @@
 //! Some of it is within one database and holds at every instant; the rest joins several and holds once the
 //! system has come to rest. The simulation, the crash test and `shop audit` check the same functions.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
+use order::place_order::PlaceOrder;
 use outrigger::{invariant::BUS, prelude::*};
 
 type Check = Result<(), String>;
@@ -45,6 +49,27 @@ pub async fn orders_begin_and_end_once(view: Inspection) -> Check {
                      GROUP BY key HAVING count(*) > 1";
     none(&view, contracts::order::SERVICE, stored).await?;
     none(&view, BUS, published).await
+}
+
+/// A request with a key placed one order at most, however often it was sent. The shop's gateway is the only one who
+/// orders, so a key is one request's.
+pub async fn a_request_places_one_order(view: Inspection) -> Check {
+    let sql = "SELECT input FROM outrigger_sagas WHERE saga = 'place-order'";
+    let rows = view.query(contracts::order::SERVICE, sql, &[]).await?;
+    let mut requests = BTreeSet::new();
+    for row in rows {
+        let input: String = row.get(0).map_err(|error| error.to_string())?;
+        let order: PlaceOrder = serde_json::from_str(&input).map_err(|error| error.to_string())?;
+        if let Some(request) = order.request
+            && !requests.insert(request.clone())
+        {
+            return Err(format!(
+                "the request {request} placed order {} and another one",
+                order.order_id
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// No order is pending any more.

@@ -41,6 +41,10 @@ pub fn system() -> System {
             "an order is created once and ends once",
             invariants::orders_begin_and_end_once,
         )
+        .invariant(
+            "a request with a key places one order",
+            invariants::a_request_places_one_order,
+        )
         .invariant_at_rest("every order has ended", invariants::orders_have_ended)
         .invariant_at_rest(
             "confirmed orders are paid, no others",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outrigger::{
     GatewayClient,
+    client::Answer,
     env::{self, random},
 };
 use serde_json::{Value, json};
@@ -15,6 +16,10 @@ use serde_json::{Value, json};
 const CUSTOMERS: u64 = 4;
 /// Orders that each of them places, one after the other.
 const ORDERS: u64 = 6;
+/// How often an order is sent until it is answered.
+const ORDER_ATTEMPTS: u32 = 4;
+/// How long a customer waits before sending it again.
+const ORDER_PAUSE: Duration = Duration::from_millis(500);
 /// The longest that a customer thinks before the next order, in milliseconds.
 const THINKING_MS_MAX: u64 = 800;
 /// How often a user or product is posted until the shop has it.
@@ -51,7 +56,7 @@ async fn customer(client: GatewayClient, number: u64) {
     .await;
     for _ in 0..ORDERS {
         env::sleep(Duration::from_millis(random().below(THINKING_MS_MAX))).await;
-        let _ = client.post("/orders", &order(&id)).await;
+        place(&client, &order(&id)).await;
     }
     // A new address, while orders are on their way.
     let change = json!({ "name": id, "email": format!("{id}@example.org") });
@@ -59,6 +64,24 @@ async fn customer(client: GatewayClient, number: u64) {
     let _ = client
         .request(outrigger::http::Method::PUT, &path, Some(&change))
         .await;
+}
+
+/// Orders, and again with the same key while there is no answer that settles it.
+async fn place(client: &GatewayClient, order: &Value) {
+    let key = env::id().to_string();
+    let client = client.clone().with_header("idempotency-key", &key);
+    for _ in 0..ORDER_ATTEMPTS {
+        match client.post("/orders", order).await {
+            Ok(answer) if is_settled(&answer) => return,
+            _ => env::sleep(ORDER_PAUSE).await,
+        }
+    }
+}
+
+/// Whether sending the request again would change nothing.
+fn is_settled(answer: &Answer) -> bool {
+    let in_progress = answer.headers.contains_key("retry-after");
+    !answer.status.is_server_error() && !in_progress
 }
 
 fn order(user: &str) -> Value {

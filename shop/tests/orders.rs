@@ -1,8 +1,11 @@
 //! Orders, from the gateway to the notification, as a client sees them.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-use outrigger::{client::Answer, http::Method};
+use outrigger::{client::Answer, futures, http::Method};
 use serde_json::{Value, json};
 use servers::Postgres;
 use testkit::TestEnvironment;
@@ -43,6 +46,8 @@ on_each_engine!(
     a_new_name_reaches_the_history,
     a_customer_with_a_pending_order_hears_that_the_product_runs_low,
     a_customer_who_prefers_not_to_wait_is_told_where_to_look,
+    g3_once_an_order_that_is_sent_again_is_one_order,
+    g3_once_an_order_whose_service_died_before_it_answered_is_one_order,
     g5_sagas_end_when_the_order_service_restarts_in_the_middle,
 );
 
@@ -265,6 +270,49 @@ async fn a_customer_who_prefers_not_to_wait_is_told_where_to_look(on: On) {
     })
     .await
     .expect("confirmed");
+    finish(env).await;
+}
+
+async fn g3_once_an_order_that_is_sent_again_is_one_order(on: On) {
+    let env = shop(on).await;
+    let keyed = env.client().clone().with_header("idempotency-key", "k-1");
+    let order = lamps(2);
+
+    let twins = futures::future::join_all([(); 4].map(|()| keyed.post("/orders", &order))).await;
+
+    let mut orders = BTreeSet::new();
+    for answer in twins {
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        orders.insert(answer.body["id"].to_string());
+    }
+    assert_eq!(orders.len(), 1, "{orders:?}");
+    let again = keyed.post("/orders", &order).await.expect("an answer");
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    let other = keyed.post("/orders", &lamps(1)).await.expect("an answer");
+    assert_eq!(other.status, 422, "{}", other.body);
+    assert_eq!(stock(&env).await, 8);
+    assert_eq!(env.events("order.created").len(), 1);
+    finish(env).await;
+}
+
+async fn g3_once_an_order_whose_service_died_before_it_answered_is_one_order(on: On) {
+    let env = shop(on).await;
+    let keyed = env.client().clone().with_header("idempotency-key", "k-1");
+    let first = keyed.post("/orders", &lamps(2)).await.expect("an answer");
+    assert_eq!(first.status, 201, "{}", first.body);
+
+    // What a crash leaves behind: the decision, no answer, and a lease that nobody renews.
+    let db = env.context("order-service").expect("it runs").db();
+    let mut tx = db.begin().await.expect("a turn");
+    let update = "UPDATE outrigger_idempotency
+                  SET answer_head = NULL, answer_body = NULL, held_until = 0";
+    assert_eq!(tx.execute(update, &[]).await.expect("a table"), 1);
+    tx.commit().await.expect("a database");
+    let again = keyed.post("/orders", &lamps(2)).await.expect("an answer");
+
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(stock(&env).await, 8);
     finish(env).await;
 }
 

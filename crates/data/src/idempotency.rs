@@ -139,6 +139,11 @@ macro_rules! of_holder {
 }
 
 impl Claim {
+    /// The key of the request.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Writes the claim; `None` when it is made, otherwise what stands in its way.
     async fn make(
         &self,

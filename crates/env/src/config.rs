@@ -189,6 +189,7 @@ impl Loader {
             if let Err(error) = T::deserialize(Value::Table(merged.clone())) {
                 let reason = error.message().trim().to_owned();
                 return Err(if reason.contains("unknown field") {
+                    let known = [known, siblings(&path, &reason)].concat();
                     let nearest = nearest(&key, &known);
                     Error::UnknownKey {
                         key,
@@ -256,6 +257,17 @@ fn key_names(table: &Table) -> Vec<String> {
             _ => vec![key.clone()],
         })
         .collect()
+}
+
+/// The keys beside an unknown one, also those that have no value by default: serde's error lists them.
+fn siblings(path: &[String], reason: &str) -> Vec<String> {
+    let mut quoted = reason.split('`').skip(1).step_by(2);
+    match path.split_last() {
+        Some((key, table)) if quoted.next() == Some(key) => quoted
+            .map(|name| [table, &[name.to_owned()]].concat().join("."))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn nearest(key: &str, known: &[String]) -> Option<String> {

@@ -75,6 +75,11 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 pub struct Idempotency(Option<Arc<Claim>>);
 
 impl Idempotency {
+    /// The key of the request, if it has one. Its caller gives it to no other request.
+    pub fn key(&self) -> Option<&str> {
+        self.0.as_deref().map(Claim::key)
+    }
+
     /// What an earlier run of this request [decided](Self::decide); `None` when this is the first to come so far.
     ///
     /// # Errors

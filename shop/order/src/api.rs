@@ -51,24 +51,18 @@ struct NewOrder {
     payment_method: Option<Id>,
 }
 
-/// Checks what is asked for, starts the saga, and waits for its end unless the client will not.
+/// Starts the saga, and waits for its end unless the client will not.
 async fn place(
     State(ctx): State<Context>,
+    once: Idempotency,
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<Response, Rejection> {
-    basket::check_count(&new.items).map_err(unfillable)?;
-    let (user, catalogue) = try_join(find_user(&ctx, &new), find_products(&ctx, &new)).await?;
-    let user = user.ok_or_else(|| no_user(&new))?;
-    let basket = basket::fill(&new.items, &catalogue).map_err(unfillable)?;
-    let order = order_of(user, basket, new.payment_method);
-
-    let mut tx = ctx.db().begin().await?;
-    ctx.sagas()
-        .start(&mut tx, &order.order_id, order.clone())
-        .await?;
-    tx.commit().await?;
-
+    let order = match once.decided(ctx.db()).await? {
+        // An earlier run of this request has placed the order, and could not say so.
+        Some(order) => order,
+        None => start(&ctx, &once, new).await?,
+    };
     if prefers_async(&headers) {
         return Ok(([PREFERENCE_APPLIED], accepted(&order)).into_response());
     }
@@ -77,6 +71,29 @@ async fn place(
         Some(Outcome::Compensated(failure)) => Err(failed(&order, failure).into()),
         Some(Outcome::Parked { .. }) | None => Ok(accepted(&order).into_response()),
     }
+}
+
+/// Checks what is asked for and starts the saga; a request with a key does so once.
+async fn start(ctx: &Context, once: &Idempotency, new: NewOrder) -> Result<PlaceOrder, Rejection> {
+    basket::check_count(&new.items).map_err(unfillable)?;
+    let (user, catalogue) = try_join(find_user(ctx, &new), find_products(ctx, &new)).await?;
+    let user = user.ok_or_else(|| no_user(&new))?;
+    let basket = basket::fill(&new.items, &catalogue).map_err(unfillable)?;
+    let order = PlaceOrder {
+        request: once.key().map(str::to_owned),
+        ..order_of(user, basket, new.payment_method)
+    };
+    ctx.db()
+        .transaction(async |mut tx| {
+            once.decide(&mut tx, &order).await?;
+            let sagas = ctx.sagas();
+            sagas
+                .start(&mut tx, &order.order_id, order.clone())
+                .await
+                .map_err(Rejection::from)
+        })
+        .await?;
+    Ok(order)
 }
 
 async fn find_user(ctx: &Context, new: &NewOrder) -> Result<Option<User>, Rejection> {
@@ -132,6 +149,7 @@ fn order_of(user: User, basket: Basket, payment_method: Option<Id>) -> PlaceOrde
         payment_method: payment_method
             .map_or_else(|| payment::DEFAULT_METHOD.to_owned(), String::from),
         placed_at: contracts::now(),
+        request: None,
     }
 }
 

@@ -26,6 +26,9 @@ pub struct PlaceOrder {
     pub payment_method: String,
     /// When it was placed.
     pub placed_at: Timestamp,
+    /// The key of the request, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 impl Input for PlaceOrder {
