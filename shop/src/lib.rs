@@ -6,11 +6,13 @@
 //! | `user`, `inventory`, `payment`, `order`, `notification` | the services; none knows another |
 //! | [`invariants`] | what must be true of them together |
 //! | [`demo`], [`workload`] | something to look at; what users do all day |
+//! | [`scenario`] | what they do while every instant is tried as that of a crash |
 //!
 //! Start at [`system`], then `order`'s `place_order`: the story that the others serve.
 
 pub mod demo;
 pub mod invariants;
+pub mod scenario;
 pub mod workload;
 
 use outrigger::System;
@@ -63,7 +65,9 @@ pub fn system() -> System {
             invariants::history_is_true,
         )
         .example("/orders", demo::order())
-        .workload(workload::run);
+        .workload(workload::run)
+        .scenario(scenario::play)
+        .state(scenario::state);
     demo::requests()
         .into_iter()
         .fold(shop, |shop, (path, body)| shop.demo(path, body))

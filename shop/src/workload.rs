@@ -96,7 +96,7 @@ fn order(user: &str) -> Value {
 }
 
 /// Posts until the shop has it; that it already exists is well too.
-async fn insist(client: &GatewayClient, path: &str, body: &Value) {
+pub(crate) async fn insist(client: &GatewayClient, path: &str, body: &Value) {
     for _ in 0..ATTEMPTS {
         match client.post(path, body).await {
             Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 409 => return,

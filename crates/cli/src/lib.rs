@@ -19,6 +19,8 @@ mod deploy;
 mod describe;
 mod doctor;
 mod error;
+#[cfg(feature = "simulation")]
+mod progress;
 mod sagas;
 mod serve;
 mod signals;

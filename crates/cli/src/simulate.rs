@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use outrigger::System;
-use testkit::simulation::{self, Faults, Simulation};
+use testkit::simulation::{self, CrashPoint, Faults, Simulation};
 
-use crate::{Error, Global, Output, note, say};
+use crate::{Error, Global, Output, note, progress::Progress, say};
+
+/// What is run when no seed is given.
+const DEFAULT_SEED: u64 = 1;
 
 /// Run the system in a deterministic simulation
 #[derive(Args)]
-#[command(after_help = "Examples:\n  shop simulate --seed 42\n  shop simulate --seeds 100")]
+#[command(
+    after_help = "Examples:\n  shop simulate --seed 42\n  shop simulate --seeds 100\n  shop simulate --crash-points"
+)]
 pub(crate) struct Simulate {
     /// Run this one seed
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
@@ -27,6 +32,14 @@ pub(crate) struct Simulate {
     /// The first of them
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
+
+    /// Kill a process before and after each commit and message of a short story, one run each, and require the same end
+    #[arg(long, conflicts_with_all = ["seeds", "from", "only", "faults"])]
+    crash_points: bool,
+
+    /// Run that story with this one kill: `7:before`, `7:after`
+    #[arg(long, value_name = "POINT", conflicts_with_all = ["seeds", "from", "only", "faults", "crash_points"])]
+    crash_at: Option<CrashPoint>,
 
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = Weather::Storm)]
@@ -64,7 +77,9 @@ impl Weather {
 impl Simulate {
     pub(crate) fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
         match self.seed {
+            _ if self.crash_points => self.crash_points(global.output),
             Some(seed) => self.one(system, seed, global.output),
+            None if self.crash_at.is_some() => self.one(system, DEFAULT_SEED, global.output),
             None => self.many(global.output),
         }
     }
@@ -76,6 +91,9 @@ impl Simulate {
         if let Some(places) = self.only {
             simulation = simulation.only(places);
         }
+        if let Some(crash) = self.crash_at {
+            simulation = simulation.crash_at(crash);
+        }
         let report = simulation.run()?;
         match output {
             Output::Json => say(serde_json::to_string(&report).unwrap_or_default()),
@@ -84,10 +102,31 @@ impl Simulate {
         Ok(code(report.violations.is_empty()))
     }
 
+    fn crash_points(&self, output: Output) -> Result<ExitCode, Error> {
+        let seed = self.seed.unwrap_or(DEFAULT_SEED);
+        let mut progress = Progress::of("crash points");
+        let found = simulation::run_crash_points(seed, |done, all| progress.show(done, all))?;
+        progress.clear();
+        match output {
+            Output::Json => say(serde_json::to_string(&found).unwrap_or_default()),
+            Output::Human => say(&found),
+        }
+        Ok(code(found.failed.is_empty()))
+    }
+
     fn many(&self, output: Output) -> Result<ExitCode, Error> {
         let seeds = self.from..self.from + self.seeds;
         let faults = ["--faults", self.faults.name()];
-        let summary = simulation::run_seeds(seeds, &faults, |done| note(done))?;
+        let (mut progress, mut done) = (Progress::of("seeds"), 0);
+        let summary = simulation::run_seeds(seeds, &faults, |finished| {
+            done += 1;
+            if finished.failed() {
+                progress.clear();
+                note(finished);
+            }
+            progress.show(done, self.seeds);
+        })?;
+        progress.clear();
         match output {
             Output::Json => say(serde_json::to_string(&summary).unwrap_or_default()),
             Output::Human => say(&summary),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use serde_json::Value;
 
 use crate::{
     Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway,
@@ -27,10 +28,16 @@ pub struct System {
     demo: Vec<DemoRequest>,
     example: Option<DemoRequest>,
     workload: Option<Arc<Workload>>,
+    scenario: Option<Arc<Workload>>,
+    state: Option<Arc<State>>,
 }
 
 /// What users do with a system, driven through its gateway.
 pub type Workload = dyn Fn(GatewayClient) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// Reads where the business of a system is.
+type State =
+    dyn Fn(Inspection) -> BoxFuture<'static, Result<BTreeMap<String, Value>, String>> + Send + Sync;
 
 /// A request that fills an empty system with something to look at.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +45,7 @@ pub struct DemoRequest {
     /// The path, posted to through the gateway.
     pub path: String,
     /// The JSON body.
-    pub body: serde_json::Value,
+    pub body: Value,
 }
 
 impl System {
@@ -53,6 +60,8 @@ impl System {
             demo: Vec::new(),
             example: None,
             workload: None,
+            scenario: None,
+            state: None,
         }
     }
 
@@ -103,7 +112,7 @@ impl System {
     /// Adds a request that `up` makes through the gateway to have something to show. It should carry its
     /// own id, so that making it again changes nothing.
     #[must_use]
-    pub fn demo(mut self, path: &str, body: serde_json::Value) -> Self {
+    pub fn demo(mut self, path: &str, body: Value) -> Self {
         self.demo.push(DemoRequest {
             path: path.to_owned(),
             body,
@@ -113,7 +122,7 @@ impl System {
 
     /// Names a request that a person can paste to try the system; `up` prints it as a `curl` line.
     #[must_use]
-    pub fn example(mut self, path: &str, body: serde_json::Value) -> Self {
+    pub fn example(mut self, path: &str, body: Value) -> Self {
         self.example = Some(DemoRequest {
             path: path.to_owned(),
             body,
@@ -130,6 +139,30 @@ impl System {
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.workload = Some(Arc::new(move |client| Box::pin(workload(client))));
+        self
+    }
+
+    /// Says what users do in a short story that ends the same whatever crashes: each insists until it has what it came
+    /// for, and takes care not to get it twice. A simulation of [crash points](Self::state) plays it.
+    #[must_use]
+    pub fn scenario<F, Fut>(mut self, scenario: F) -> Self
+    where
+        F: Fn(GatewayClient) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.scenario = Some(Arc::new(move |client| Box::pin(scenario(client))));
+        self
+    }
+
+    /// Says where the business is, part by part: what must be the same in the end whichever process was killed at
+    /// whatever instant of the [scenario](Self::scenario). Leave out ids and times.
+    #[must_use]
+    pub fn state<F, Fut>(mut self, state: F) -> Self
+    where
+        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<BTreeMap<String, Value>, String>> + Send + 'static,
+    {
+        self.state = Some(Arc::new(move |view| Box::pin(state(view))));
         self
     }
 
@@ -166,6 +199,22 @@ impl System {
     /// What users do with it, if that was said.
     pub fn users(&self) -> Option<Arc<Workload>> {
         self.workload.clone()
+    }
+
+    /// The story whose crash points are gone through, if one was told.
+    pub fn script(&self) -> Option<Arc<Workload>> {
+        self.scenario.clone()
+    }
+
+    /// Where the business is, part by part; empty if it was not said how to see it.
+    ///
+    /// # Errors
+    /// What a database says, in words.
+    pub async fn state_of(&self, view: Inspection) -> Result<BTreeMap<String, Value>, String> {
+        match &self.state {
+            Some(state) => state(view).await,
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     /// The routes of its gateway; `None` without one.

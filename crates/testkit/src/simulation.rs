@@ -21,11 +21,14 @@
 //! | [`schedule`] | which faults a run has, and when |
 //! | [`faulty_bus`] | the faults of the bus |
 //! | [`report`] | what a run found |
+//! | [`crash_points`] | a kill at every instant where it makes a difference |
 //! | [`seeds`] | many runs, each in a process of its own |
 //! | [`interpose`] | time and chance of libraries |
 
 mod clock;
 mod connection;
+mod crash_point;
+pub mod crash_points;
 mod error;
 mod fate;
 pub mod fault;
@@ -36,6 +39,7 @@ pub mod interpose;
 mod machines;
 mod network;
 mod panics;
+mod processes;
 pub mod report;
 mod run;
 pub mod schedule;
@@ -50,11 +54,14 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use outrigger::{Invariant, System};
+use outrigger::{Invariant, System, system::Workload};
 
+pub use crash_point::CrashPoint;
+pub use crash_points::run_crash_points;
 pub use error::Error;
 pub use fault::Fault;
 pub use faults::{Faults, Hazard};
@@ -93,6 +100,9 @@ pub struct Simulation {
     plan: Plan,
     invariants: Vec<Invariant>,
     trace: Option<PathBuf>,
+    /// Whether the users do what the scenario says.
+    is_scenario: bool,
+    crash: Option<CrashPoint>,
 }
 
 /// Where the faults come from.
@@ -110,6 +120,8 @@ impl Simulation {
             seed: 0,
             plan: Plan::Drawn(Faults::storm(), None),
             trace: None,
+            is_scenario: false,
+            crash: None,
         }
     }
 
@@ -150,6 +162,16 @@ impl Simulation {
         self
     }
 
+    /// A process dies at `crash` and is started again, and nothing else goes wrong; the users do what
+    /// [`System::scenario`] says. What [`run_crash_points`] runs.
+    #[must_use]
+    pub fn crash_at(mut self, crash: CrashPoint) -> Self {
+        self.plan = Plan::Given(Schedule::default());
+        self.is_scenario = true;
+        self.crash = Some(crash);
+        self
+    }
+
     /// Writes the trace to `file` as text, a line for each entry, to see where two runs part.
     #[must_use]
     pub fn trace_to(mut self, file: impl Into<PathBuf>) -> Self {
@@ -165,11 +187,13 @@ impl Simulation {
     /// # Errors
     /// [`Error`]: the simulation could not be run. What it found wrong is in the report.
     pub fn run(&self) -> Result<Report, Error> {
-        if self.system.users().is_none() {
-            return Err(Error::NoWorkload {
-                system: self.system.name().to_owned(),
-            });
-        }
+        let script = match self.is_scenario {
+            true => self.system.script().or_else(|| self.system.users()),
+            false => self.system.users(),
+        };
+        let script = script.ok_or_else(|| Error::NoWorkload {
+            system: self.system.name().to_owned(),
+        })?;
         let mut folder = tempfile::Builder::new();
         let folder = folder.prefix("outrigger-simulation-");
         let folder = if Path::new(MEMORY).is_dir() {
@@ -179,11 +203,11 @@ impl Simulation {
         };
         let folder = folder.map_err(Error::Folder)?;
         Stage::play(self.seed, self.trace.as_deref(), |stage| {
-            self.play(folder.path(), stage)
+            self.play(folder.path(), script, stage)
         })
     }
 
-    fn play(&self, data: &Path, stage: &mut Stage) -> Report {
+    fn play(&self, data: &Path, script: Arc<Workload>, stage: &mut Stage) -> Report {
         let schedule = self.draw();
         for fault in &schedule.faults {
             stage.note(fault);
@@ -191,11 +215,12 @@ impl Simulation {
         let run = Run::new(
             self.system.clone(),
             data.to_owned(),
+            script,
             self.invariants.clone(),
         );
         let run = Rc::new(run);
         add_machines(stage, &run);
-        let mut weather = Weather::of(&schedule, stage);
+        let mut weather = Weather::of(&schedule, self.crash, stage);
         while !is_over(&run) {
             if let Err(failure) = stage.step() {
                 run.violated("every machine runs on", failure);
@@ -212,6 +237,9 @@ impl Simulation {
             simulated: stage.elapsed(),
             events: run.events(),
             checks: run.checks.get(),
+            effects: stage.effects(),
+            struck: stage.struck(),
+            state: run.state.take(),
             trace_entries: stage.trace_entries(),
             schedule,
         }

@@ -4,7 +4,9 @@ mod small;
 
 use std::process::Command;
 
-use outrigger_testkit::simulation::{Simulation, run_seeds_by, stage::TICK};
+use outrigger_testkit::simulation::{
+    CrashPoint, Simulation, crash_points::run_crash_points_by, run_seeds_by, stage::TICK,
+};
 use small::Publishing;
 
 #[test]
@@ -54,6 +56,59 @@ fn publishing_outside_the_transaction_is_found() {
     let violation = found.expect("one of the seeds shows it");
     assert_eq!(violation.rule, "everything that was counted is tallied");
     assert!(violation.at_ms > u64::try_from(TICK.as_millis()).expect("small"));
+}
+
+/// Runs the crash point of the environment.
+#[test]
+#[ignore = "run by the other tests, in a process of its own"]
+#[expect(
+    clippy::print_stdout,
+    reason = "its answer to the process that started it"
+)]
+fn crash_point() {
+    let point = std::env::var("OUTRIGGER_TEST_POINT").expect("set by the parent");
+    let publishing = match std::env::var("OUTRIGGER_TEST_BROKEN") {
+        Ok(_) => Publishing::Afterwards,
+        Err(_) => Publishing::InTheTransaction,
+    };
+    let simulation = Simulation::of(small::system(publishing)).seed(1);
+    let report = simulation.crash_at(point.parse().expect("a point")).run();
+    let json = serde_json::to_string(&report.expect("it runs")).expect("JSON");
+    println!("\nreport={json}");
+}
+
+fn crash_at(point: CrashPoint) -> std::io::Result<Command> {
+    let script = r#""$0" crash_point --exact --ignored --nocapture | sed -n 's/^report=//p'"#;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .arg(std::env::current_exe()?)
+        .env("OUTRIGGER_TEST_POINT", point.to_string());
+    Ok(command)
+}
+
+#[test]
+fn a_sound_system_gets_over_a_kill_at_every_instant() {
+    let found = run_crash_points_by(1..=u64::MAX, 2, crash_at, |_, _| {}).expect("it runs");
+    assert!(found.failed.is_empty(), "{found}");
+    // At least three commits with their messages: count, publish, tally, acknowledge.
+    assert!(found.effects >= 12, "{found}");
+    assert_eq!(found.runs, 2 * found.effects);
+    assert_eq!(found.struck, found.runs, "{found}");
+}
+
+#[test]
+fn a_kill_between_writing_and_publishing_is_found_where_it_hurts() {
+    let broken = |point| {
+        let mut command = crash_at(point)?;
+        command.env("OUTRIGGER_TEST_BROKEN", "1");
+        Ok(command)
+    };
+    let found = run_crash_points_by(1..=2, 2, broken, |_, _| {}).expect("it runs");
+    let first = found.failed.first().expect("one of them");
+    assert_eq!(first.crash_point.to_string(), "1:after", "{found}");
+    let struck = first.struck.as_deref().expect("a process");
+    assert_eq!(struck, "counter-service dies just after a commit");
 }
 
 #[test]

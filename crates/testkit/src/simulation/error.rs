@@ -40,11 +40,17 @@ pub enum Error {
         "the simulation's clock is not in force in this binary; link it without options that prefer shared libraries"
     )]
     NotInForce,
-    /// The process of a seed could not be started.
-    #[error("cannot start the process that simulates seed {seed}")]
+    /// The scenario fails without any crash.
+    #[error("the scenario fails without a crash, so crashes would show nothing: {reason}")]
+    Scenario {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A process could not be started.
+    #[error("cannot start the process that simulates {what}")]
     Spawn {
-        /// The seed.
-        seed: u64,
+        /// The seed, or the crash.
+        what: String,
         /// What the system says.
         #[source]
         source: io::Error,

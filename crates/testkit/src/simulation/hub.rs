@@ -86,6 +86,10 @@ async fn watch(run: &Run) -> Result<(), BoxError> {
         } else if now - *quiet_since.get_or_insert(now) >= QUIET {
             check(run, &view, true).await;
             check_effects(run);
+            match run.system.state_of(view).await {
+                Ok(state) => _ = run.state.replace(state),
+                Err(found) => run.violated("the state can be read", found),
+            }
             run.at_rest.set(true);
             return Ok(());
         }

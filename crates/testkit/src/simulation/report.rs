@@ -24,6 +24,12 @@ pub struct Report {
     pub events: BTreeMap<String, u64>,
     /// How often an invariant was checked.
     pub checks: u64,
+    /// How many commits, publishings and acknowledgements the services had since the users began.
+    pub effects: u64,
+    /// What died at the [crash point](super::CrashPoint), in words; null where nothing did.
+    pub struck: Option<String>,
+    /// Where the business is in the end, as [`System::state`](outrigger::System::state) says.
+    pub state: BTreeMap<String, Value>,
     /// How many entries the trace has.
     pub trace_entries: u64,
     /// What went wrong on purpose.

@@ -5,11 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use env::Instant;
-use outrigger::{Invariant, Platform, Service, System};
+use outrigger::{Invariant, Platform, Service, System, system::Workload};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
@@ -24,6 +26,8 @@ pub(super) struct Run {
     pub(super) system: System,
     /// The folder of the databases: what survives a crash.
     pub(super) data: PathBuf,
+    /// What its users do.
+    pub(super) script: Arc<Workload>,
     /// What must hold.
     pub(super) invariants: Vec<Invariant>,
     platform: watch::Sender<Option<Platform>>,
@@ -34,6 +38,8 @@ pub(super) struct Run {
     started: RefCell<BTreeSet<String>>,
     pub(super) users: Cell<Users>,
     pub(super) at_rest: Cell<bool>,
+    /// Where the business is in the end.
+    pub(super) state: RefCell<BTreeMap<String, Value>>,
     pub(super) checks: Cell<u64>,
     pub(super) violations: RefCell<Vec<Violation>>,
     began: Instant,
@@ -48,10 +54,16 @@ pub(super) enum Users {
 }
 
 impl Run {
-    pub(super) fn new(system: System, data: PathBuf, invariants: Vec<Invariant>) -> Self {
+    pub(super) fn new(
+        system: System,
+        data: PathBuf,
+        script: Arc<Workload>,
+        invariants: Vec<Invariant>,
+    ) -> Self {
         Self {
             system,
             data,
+            script,
             invariants,
             platform: watch::Sender::new(None),
             bus: OnceCell::new(),
@@ -60,6 +72,7 @@ impl Run {
             started: RefCell::default(),
             users: Cell::new(Users::Waiting),
             at_rest: Cell::new(false),
+            state: RefCell::default(),
             checks: Cell::new(0),
             violations: RefCell::default(),
             began: env::instant(),

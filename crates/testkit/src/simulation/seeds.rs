@@ -1,24 +1,18 @@
 //! Many seeds, each in a process of its own.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    process::{Command, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
-};
+use std::{ops::Range, process::Command};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     Error,
+    processes::{self, reported},
     report::{Failed, Summary, Violation},
 };
 
 /// Every so many seeds, one is run twice: both runs must have the same trace.
 const REPEATED: u64 = 25;
-/// How much of what a process that failed said is shown, in bytes.
-const SAID: usize = 2_000;
 
 /// Runs `seeds` by `simulate --seed N --output json` of this executable with these `arguments`, as many at once as
 /// there are cores, and tells `progress` of each that ends.
@@ -30,14 +24,13 @@ pub fn run_seeds(
     arguments: &[&str],
     progress: impl FnMut(&Finished),
 ) -> Result<Summary, Error> {
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let simulate = |seed: u64| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
         command.args(arguments);
         Ok(command)
     };
-    run_seeds_by(seeds, jobs, simulate, progress)
+    run_seeds_by(seeds, processes::cores(), simulate, progress)
 }
 
 /// Runs `seeds` by `command`, at most `jobs` at once. The process prints a [`Report`](super::Report) as JSON.
@@ -52,32 +45,10 @@ pub fn run_seeds_by(
 ) -> Result<Summary, Error> {
     let started = env::instant();
     let mut summary = Summary::default();
-    let waiting = Mutex::new(seeds.collect::<VecDeque<_>>());
-    let next = || {
-        waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-    };
-    let (sender, finished) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (sender, command) = (sender.clone(), &command);
-            scope.spawn(move || {
-                while let Some(seed) = next() {
-                    if sender.send(run_one(seed, command)).is_err() {
-                        break; // whoever asked has seen enough
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for finished in finished {
-            let finished = finished?;
-            progress(&finished);
-            summary.add(finished);
-        }
-        Ok::<_, Error>(())
+    let work = |seed| run_one(seed, &command);
+    processes::each(seeds, jobs, work, |finished| {
+        progress(&finished);
+        summary.add(finished);
     })?;
     summary.failed.sort_by_key(|failed| failed.seed);
     let seconds = (env::instant() - started).as_secs_f64();
@@ -91,6 +62,13 @@ pub struct Finished {
     seed: u64,
     repeated: bool,
     outcome: Result<Outcome, Failed>,
+}
+
+impl Finished {
+    /// Whether something was wrong.
+    pub fn failed(&self) -> bool {
+        self.outcome.is_err()
+    }
 }
 
 #[derive(Debug)]
@@ -158,27 +136,21 @@ fn run_one(seed: u64, command: MakeCommand<'_>) -> Result<Finished, Error> {
 }
 
 fn run_process(seed: u64, command: MakeCommand<'_>) -> Result<Result<Outcome, Failed>, Error> {
-    let failed = |source| Error::Spawn { seed, source };
-    let mut command = command(seed).map_err(failed)?;
-    let output = command.stdin(Stdio::null()).output().map_err(failed)?;
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    let reason = match Reported::deserialize(&report) {
-        Ok(read) if read.violations.is_empty() && output.status.success() => {
+    let spawn = |source| Error::Spawn {
+        what: format!("seed {seed}"),
+        source,
+    };
+    let mut command = command(seed).map_err(spawn)?;
+    let output = processes::output(&mut command).map_err(spawn)?;
+    let (reason, report) = match reported::<Reported>(&output) {
+        Ok((read, report)) if read.violations.is_empty() && output.status.success() => {
             return Ok(Ok(Outcome { report, read }));
         }
-        Ok(read) => {
+        Ok((read, report)) => {
             let found: Vec<_> = read.violations.iter().map(ToString::to_string).collect();
-            found.join("; ")
+            (found.join("; "), report)
         }
-        Err(_) => {
-            let said = &output.stderr[output.stderr.len().saturating_sub(SAID)..];
-            let said = String::from_utf8_lossy(said);
-            format!(
-                "its process ended with {} and no report: {}",
-                output.status,
-                said.trim()
-            )
-        }
+        Err(reason) => (reason, Value::Null),
     };
     Ok(Err(Failed {
         seed,

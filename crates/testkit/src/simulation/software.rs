@@ -52,9 +52,8 @@ pub(super) async fn gateway(run: Rc<Run>) -> Ended {
 pub(super) async fn users(run: Rc<Run>) -> Ended {
     let client = GatewayClient::new(run.all_started().await);
     run.users.set(Users::Busy);
-    if let Some(workload) = run.system.users() {
-        RequestContext::new().scope(workload(client)).await;
-    }
+    let script = (run.script)(client);
+    RequestContext::new().scope(script).await;
     run.users.set(Users::Done);
     Ok(())
 }

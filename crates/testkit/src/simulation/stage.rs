@@ -23,6 +23,7 @@ use telemetry::logging;
 use super::{
     Error,
     clock::Clock,
+    crash_point::{CrashPoint, Effects},
     interpose::{self, EPOCH_SECONDS},
     machines::Machines,
     network::Network,
@@ -47,6 +48,7 @@ pub struct Stage {
     network: turmoil::Sim<'static>,
     machines: Machines,
     links: Network,
+    effects: Effects,
     /// Those whose process does not run.
     down: BTreeSet<String>,
     clock: Clock,
@@ -97,12 +99,14 @@ impl Stage {
             return Err(Error::NotInForce);
         }
         let links = Network::of(machines.clone());
+        let effects = Effects::default();
         let world = Simulated::new(
             seed,
             clock.clone(),
             machines.clone(),
             trace.clone(),
             links.clone(),
+            effects.clone(),
         );
         let world = env::world::enter(Rc::new(world));
         let (lines, logging) = log_to(&trace)?;
@@ -110,6 +114,7 @@ impl Stage {
             network: network(),
             machines,
             links,
+            effects,
             down: BTreeSet::new(),
             clock,
             trace,
@@ -246,6 +251,26 @@ impl Stage {
     /// Sets how far the wall clock of a machine is ahead; behind, if negative.
     pub fn set_clock(&mut self, machine: &str, ahead_ms: i64) {
         self.machines.set_ahead(machine, ahead_ms);
+    }
+
+    /// From now on [effects](env::world::Effect) count, and the process dies that comes to `crash`.
+    pub fn count_effects(&self, crash: Option<CrashPoint>) {
+        self.effects.count_from_now(crash);
+    }
+
+    /// How many effects there were since they [count](Self::count_effects).
+    pub fn effects(&self) -> u64 {
+        self.effects.count()
+    }
+
+    /// What died at the crash point, in words, once it has.
+    pub fn struck(&self) -> Option<String> {
+        self.effects.struck()
+    }
+
+    /// The machines whose process does not run.
+    pub fn down(&self) -> impl Iterator<Item = &str> {
+        self.down.iter().map(String::as_str)
     }
 
     /// Writes into the trace.

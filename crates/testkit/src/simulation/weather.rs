@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use identity::{LEEWAY, TOKEN_LIFETIME};
 
 use super::{
+    crash_point::CrashPoint,
     fault::{Fault, Kind},
     faulty_bus::BusFaults,
     run::{Run, Users},
@@ -15,32 +16,48 @@ use super::{
 /// The longest that a message is on its way on a good day.
 const LATENCY: Duration = Duration::from_millis(2);
 
+/// How long a process is away that died at a crash point.
+const DOWN: Duration = Duration::from_millis(300);
+
 /// The faults that are still to come, and those that last.
 pub(super) struct Weather {
     coming: Vec<Fault>,
     lasting: Vec<Fault>,
     /// When the users began.
     began: Option<Duration>,
+    crash: Option<CrashPoint>,
+    /// When what died at the crash point is started again.
+    revived: Option<Duration>,
     is_calm: bool,
 }
 
 impl Weather {
-    pub(super) fn of(schedule: &Schedule, stage: &mut Stage) -> Self {
+    pub(super) fn of(schedule: &Schedule, crash: Option<CrashPoint>, stage: &mut Stage) -> Self {
         stage.set_latency(LATENCY);
         Self {
             coming: schedule.faults.clone(),
             lasting: Vec::new(),
             began: None,
+            crash,
+            revived: None,
             is_calm: false,
         }
     }
 
     /// Begins and ends what is due.
     pub(super) fn pass(&mut self, stage: &mut Stage, run: &Run) {
-        if self.is_calm || run.users.get() == Users::Waiting {
+        if run.users.get() == Users::Waiting {
             return;
         }
-        let passed = stage.elapsed() - *self.began.get_or_insert(stage.elapsed());
+        let began = *self.began.get_or_insert_with(|| {
+            stage.count_effects(self.crash);
+            stage.elapsed()
+        });
+        self.revive(stage);
+        if self.is_calm {
+            return;
+        }
+        let passed = stage.elapsed() - began;
         let over: Vec<_> = self
             .lasting
             .extract_if(.., |fault| fault.until <= passed)
@@ -64,6 +81,20 @@ impl Weather {
         if self.coming.is_empty() && self.lasting.is_empty() {
             self.is_calm = true;
             run.calm();
+        }
+    }
+
+    /// Starts again what died at the crash point.
+    fn revive(&mut self, stage: &mut Stage) {
+        if self.crash.is_none() || stage.struck().is_none() {
+            return;
+        }
+        let due = *self.revived.get_or_insert(stage.elapsed() + DOWN);
+        if due == stage.elapsed() {
+            let down: Vec<_> = stage.down().map(str::to_owned).collect();
+            for machine in down {
+                stage.restart(&machine);
+            }
         }
     }
 

@@ -17,8 +17,8 @@ use outrigger::invariant::BUS;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    clock::Clock, connection::Connection, interpose::EPOCH_SECONDS, machines::Machines,
-    network::Network, trace::Trace,
+    clock::Clock, connection::Connection, crash_point::Effects, interpose::EPOCH_SECONDS,
+    machines::Machines, network::Network, trace::Trace,
 };
 
 /// What the code of every simulated machine asks instead of the operating system.
@@ -29,6 +29,7 @@ pub(super) struct Simulated {
     machines: Machines,
     trace: Trace,
     network: Network,
+    effects: Effects,
 }
 
 impl Simulated {
@@ -38,6 +39,7 @@ impl Simulated {
         machines: Machines,
         trace: Trace,
         network: Network,
+        effects: Effects,
     ) -> Self {
         let epoch = i64::try_from(EPOCH_SECONDS).unwrap_or(0);
         Self {
@@ -47,6 +49,7 @@ impl Simulated {
             machines,
             trace,
             network,
+            effects,
         }
     }
 }
@@ -99,12 +102,18 @@ impl World for Simulated {
         machine.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |machine| machine.address)
     }
 
-    fn survives(&self, _moment: Moment, effect: Effect<'_>) -> bool {
-        if !self.network.fates().any() || is_of_the_hub(effect) {
+    fn survives(&self, moment: Moment, effect: Effect<'_>) -> bool {
+        if is_of_the_hub(effect) {
             return true;
         }
-        let machine = self.machines.current();
-        machine.is_none_or(|machine| self.network.fates().survives(&machine.name))
+        let Some(machine) = self.machines.current() else {
+            return true;
+        };
+        let fates = self.network.fates();
+        if self.effects.kills(&machine.name, moment, effect) {
+            fates.doom(&machine.name, 0);
+        }
+        fates.survives(&machine.name)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
+use std::collections::BTreeMap;
+
 use outrigger::{GatewayClient, prelude::*};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,8 @@ pub(crate) fn system(publishing: Publishing) -> System {
         .invariant("nothing is tallied twice", nothing_twice)
         .invariant_at_rest("everything that was counted is tallied", nothing_lost)
         .workload(workload)
+        .scenario(scenario)
+        .state(state)
 }
 
 fn counter(publishing: Publishing) -> Service {
@@ -152,4 +156,29 @@ async fn workload(client: GatewayClient) {
         }
     });
     futures::future::join_all(users).await;
+}
+
+/// One user counts three times, and insists.
+async fn scenario(client: GatewayClient) {
+    for number in 0..3 {
+        let body = json!({ "id": format!("{number}") });
+        while !client
+            .post("/counts", &body)
+            .await
+            .is_ok_and(|answer| answer.status.is_success())
+        {
+            env::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn state(view: Inspection) -> Result<BTreeMap<String, serde_json::Value>, String> {
+    let sql = "SELECT count(*) FROM counts";
+    let counted = view.number("counter-service", sql, &[]).await?;
+    let sql = "SELECT count(*) FROM tallied";
+    let tallied = view.number("tally-service", sql, &[]).await?;
+    let named = [("counted", counted), ("tallied", tallied)];
+    Ok(named
+        .map(|(name, number)| (name.to_owned(), json!(number)))
+        .into())
 }

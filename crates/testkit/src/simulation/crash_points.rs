@@ -1,0 +1,187 @@
+//! Every crash point of a scenario, one run each: a kill just before and just after each commit, each publishing and
+//! each acknowledgement, and in the end the same state as without.
+//!
+//! It is not chance that finds the one instant between two writes that nobody thought of: all of them are gone through.
+
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, process::Command};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Error,
+    crash_point::CrashPoint,
+    processes::{self, reported},
+    report::Violation,
+};
+
+/// What the runs of all crash points found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CrashPoints {
+    /// How many effects the scenario has without a crash.
+    pub effects: u64,
+    /// How many runs there were with one.
+    pub runs: u64,
+    /// How many of them killed something: a scenario can end sooner than without a crash.
+    pub struck: u64,
+    /// The crashes that the system did not get over, in order.
+    pub failed: Vec<Failure>,
+}
+
+/// A crash that the system did not get over.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Where.
+    pub crash_point: CrashPoint,
+    /// What died there.
+    pub struck: Option<String>,
+    /// What was wrong then.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let struck = self.struck.as_deref().unwrap_or("nothing died");
+        write!(
+            f,
+            "crash point {}: {struck}: {}",
+            self.crash_point, self.reason
+        )
+    }
+}
+
+impl fmt::Display for CrashPoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failed {
+            writeln!(f, "{failure}")?;
+        }
+        if let Some(first) = self.failed.first() {
+            let at = first.crash_point;
+            writeln!(f, "to see it again: simulate --crash-at {at}")?;
+        }
+        let (effects, runs, struck) = (self.effects, self.runs, self.struck);
+        write!(
+            f,
+            "{effects} effects, {runs} runs, {struck} of them with a kill, {} failed",
+            self.failed.len()
+        )
+    }
+}
+
+/// Runs every crash point of `seed` by `simulate --seed N --crash-at POINT --output json` of this executable, as many at
+/// once as there are cores, and tells `progress` how many of how many are done.
+///
+/// # Errors
+/// As [`run_crash_points_by`].
+pub fn run_crash_points(seed: u64, progress: impl FnMut(u64, u64)) -> Result<CrashPoints, Error> {
+    let command = |crash: CrashPoint| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["simulate", "--output", "json"]);
+        command.args([
+            "--seed",
+            &seed.to_string(),
+            "--crash-at",
+            &crash.to_string(),
+        ]);
+        Ok(command)
+    };
+    run_crash_points_by(1..=u64::MAX, processes::cores(), command, progress)
+}
+
+/// The crash point that never comes: its run is the one without a crash.
+pub const NEVER: CrashPoint = CrashPoint {
+    effect: 0,
+    happened: false,
+};
+
+/// Runs the crash points of these `effects`, as far as there are so many, by `command`, at most `jobs` at once. The
+/// process prints a [`Report`](super::Report) as JSON; that of [`NEVER`] is what the others are compared to.
+///
+/// # Errors
+/// [`Error::Spawn`]; [`Error::Scenario`] when the run without a crash fails.
+pub fn run_crash_points_by(
+    effects: RangeInclusive<u64>,
+    jobs: usize,
+    command: impl Fn(CrashPoint) -> std::io::Result<Command> + Sync,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<CrashPoints, Error> {
+    let without = run(NEVER, &command)?.map_err(|reason| Error::Scenario { reason })?;
+    without
+        .sound()
+        .map_err(|reason| Error::Scenario { reason })?;
+    let last = without.effects.min(*effects.end());
+    let points: Vec<_> = (*effects.start()..=last)
+        .flat_map(|effect| [false, true].map(|happened| CrashPoint { effect, happened }))
+        .collect();
+    let all = points.len() as u64;
+    let mut found = CrashPoints {
+        effects: without.effects,
+        ..CrashPoints::default()
+    };
+    let work = |point| Ok((point, run(point, &command)?));
+    processes::each(points, jobs, work, |(crash_point, outcome)| {
+        found.runs += 1;
+        let struck = outcome.as_ref().ok().and_then(|run| run.struck.clone());
+        found.struck += u64::from(struck.is_some());
+        if let Err(reason) = outcome.and_then(|run| run.same_as(&without)) {
+            found.failed.push(Failure {
+                crash_point,
+                struck,
+                reason,
+            });
+        }
+        progress(found.runs, all);
+    })?;
+    found.failed.sort_by_key(|failure| failure.crash_point);
+    Ok(found)
+}
+
+/// What is read of a report here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    violations: Vec<Violation>,
+    effects: u64,
+    struck: Option<String>,
+    state: BTreeMap<String, Value>,
+}
+
+fn run(
+    crash: CrashPoint,
+    command: &(impl Fn(CrashPoint) -> std::io::Result<Command> + Sync),
+) -> Result<Result<Run, String>, Error> {
+    let failed = |source| Error::Spawn {
+        what: format!("crash point {crash}"),
+        source,
+    };
+    let output = command(crash)
+        .and_then(|mut command| processes::output(&mut command))
+        .map_err(failed)?;
+    Ok(reported(&output).map(|(run, _)| run))
+}
+
+impl Run {
+    fn sound(&self) -> Result<(), String> {
+        match self.violations.first() {
+            None => Ok(()),
+            Some(violation) => Err(violation.to_string()),
+        }
+    }
+
+    /// The business must be where it would be without a crash.
+    fn same_as(&self, other: &Self) -> Result<(), String> {
+        self.sound()?;
+        let names = self.state.keys().chain(other.state.keys());
+        for name in names {
+            let (ours, theirs) = (self.state.get(name), other.state.get(name));
+            if ours != theirs {
+                let show = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+                let (with, without) = (show(ours), show(theirs));
+                return Err(format!("{name}: {with} with the crash, {without} without"));
+            }
+        }
+        Ok(())
+    }
+}
