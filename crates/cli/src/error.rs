@@ -57,4 +57,18 @@ pub(crate) enum Error {
     #[cfg(feature = "simulation")]
     #[error("cannot simulate")]
     Simulation(#[from] testkit::simulation::Error),
+    /// What was asked for as a file cannot be written.
+    #[cfg(feature = "simulation")]
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The same seed could not be run again.
+    #[cfg(feature = "simulation")]
+    #[error("cannot start a process that simulates the seed again")]
+    Again(#[source] std::io::Error),
 }

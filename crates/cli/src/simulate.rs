@@ -1,15 +1,22 @@
 //! `simulate`: the whole system on simulated time, network and crashes, from a seed.
 
-use std::process::ExitCode;
+use std::{
+    num::ParseIntError,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    str::FromStr,
+};
 
 use clap::{Args, ValueEnum};
 use outrigger::System;
-use testkit::simulation::{self, CrashPoint, Faults, Simulation};
+use testkit::simulation::{self, CrashPoint, Faults, Page, Report, Simulation};
 
 use crate::{Error, Global, Output, note, progress::Progress, say};
 
 /// What is run when no seed is given.
 const DEFAULT_SEED: u64 = 1;
+/// How many lines of a timeline are shown of a seed that failed.
+const LAST: usize = 40;
 
 /// Run the system in a deterministic simulation
 #[derive(Args)]
@@ -21,9 +28,17 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     seed: Option<u64>,
 
-    /// Of its faults, only those at these places of its schedule
-    #[arg(long, value_name = "PLACES", value_delimiter = ',', requires = "seed")]
-    only: Option<Vec<usize>>,
+    /// Of its faults, only those at these places of its schedule: `0,3`; nothing for none of them
+    #[arg(long, value_name = "PLACES", requires = "seed")]
+    only: Option<Places>,
+
+    /// Draw what happened as one HTML file; where a seed fails, with the fewest faults that still break it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "crash_points"])]
+    html: Option<PathBuf>,
+
+    /// Do not look for the fewest faults that still break a seed
+    #[arg(long)]
+    no_shrink: bool,
 
     /// Run this many seeds, each in a process of its own
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
@@ -44,6 +59,19 @@ pub(crate) struct Simulate {
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = Weather::Storm)]
     faults: Weather,
+}
+
+/// Places of faults in a schedule.
+#[derive(Clone)]
+struct Places(Vec<usize>);
+
+impl FromStr for Places {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let places = text.split(',').filter(|place| !place.is_empty());
+        places.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,18 +116,59 @@ impl Simulate {
         let mut simulation = Simulation::of(system)
             .seed(seed)
             .faults(self.faults.faults());
-        if let Some(places) = self.only {
-            simulation = simulation.only(places);
+        if let Some(Places(places)) = &self.only {
+            simulation = simulation.only(places.iter().copied());
         }
         if let Some(crash) = self.crash_at {
             simulation = simulation.crash_at(crash);
         }
+        if self.html.is_some() || matches!(output, Output::Human) {
+            simulation = simulation.timeline();
+        }
         let report = simulation.run()?;
+        let is_well = report.violations.is_empty();
         match output {
             Output::Json => say(serde_json::to_string(&report).unwrap_or_default()),
-            Output::Human => say(&report),
+            Output::Human => {
+                say(&report);
+                if let Some(timeline) = report.timeline.clone().filter(|_| !is_well) {
+                    say(format_args!("what happened last:\n{}", timeline.last(LAST)));
+                }
+            }
         }
-        Ok(code(report.violations.is_empty()))
+        if let Some(file) = &self.html {
+            write(file, Page::of(&report).to_string())?;
+        }
+        let whole = self.only.is_none() && self.crash_at.is_none();
+        if !is_well && whole && !self.no_shrink {
+            self.shrink(&report)?;
+        }
+        Ok(code(is_well))
+    }
+
+    /// Says which faults are to blame, and draws the run that has no others.
+    fn shrink(&self, report: &Report) -> Result<(), Error> {
+        let mut progress = Progress::of("faults left");
+        let all = report.schedule.faults.len() as u64;
+        let faults = ["--faults", self.faults.name()];
+        let shrunk = simulation::shrink(report, &faults, |left| progress.show(left as u64, all))?;
+        progress.clear();
+        let Some(shrunk) = shrunk else {
+            return Ok(());
+        };
+        let (seed, only) = (report.seed, shrunk.only());
+        note(&shrunk);
+        note(format_args!(
+            "to see it again: simulate --seed {seed} --only={only}"
+        ));
+        if let Some(file) = &self.html {
+            let mut command = Command::new(std::env::current_exe().map_err(Error::Again)?);
+            command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
+            command.arg(format!("--only={only}")).args(faults);
+            command.arg("--html").arg(file).stdout(Stdio::null());
+            command.status().map_err(Error::Again)?;
+        }
+        Ok(())
     }
 
     fn crash_points(&self, output: Output) -> Result<ExitCode, Error> {
@@ -133,6 +202,13 @@ impl Simulate {
         }
         Ok(code(summary.failed.is_empty()))
     }
+}
+
+fn write(file: &Path, text: String) -> Result<(), Error> {
+    std::fs::write(file, text).map_err(|source| Error::Write {
+        path: file.to_owned(),
+        source,
+    })
 }
 
 fn code(is_well: bool) -> ExitCode {

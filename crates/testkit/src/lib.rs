@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`environment`] | a system, or a part of one, for a test to talk to |
 //! | [`disk`] | a disk for databases that loses power, lies, fails and fills up (feature `simulation`) |
+//! | [`history`] | what clients saw, and whether a correct system could have shown it |
 //! | [`recorder`] | what was published |
 //! | [`simulation`] | the whole system under faults, from a seed (feature `simulation`, on by default) |
 //!
@@ -12,6 +13,7 @@
 #[cfg(feature = "simulation")]
 pub mod disk;
 pub mod environment;
+pub mod history;
 pub mod recorder;
 #[cfg(feature = "simulation")]
 pub mod simulation;

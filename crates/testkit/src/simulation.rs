@@ -21,6 +21,8 @@
 //! | [`schedule`] | which faults a run has, and when |
 //! | [`faulty_bus`] | the faults of the bus |
 //! | [`report`] | what a run found |
+//! | [`timeline`], [`page`] | what happened in it, for people: as text, as HTML |
+//! | [`shrink`](mod@shrink) | the fewest faults that still break it |
 //! | [`crash_points`] | a kill at every instant where it makes a difference |
 //! | [`seeds`] | many runs, each in a process of its own |
 //! | [`interpose`] | time and chance of libraries |
@@ -38,14 +40,17 @@ mod hub;
 pub mod interpose;
 mod machines;
 mod network;
+pub mod page;
 mod panics;
 mod processes;
 pub mod report;
 mod run;
 pub mod schedule;
 pub mod seeds;
+pub mod shrink;
 mod software;
 pub mod stage;
+pub mod timeline;
 mod trace;
 mod weather;
 mod world;
@@ -65,9 +70,12 @@ pub use crash_points::run_crash_points;
 pub use error::Error;
 pub use fault::Fault;
 pub use faults::{Faults, Hazard};
+pub use page::Page;
 pub use report::{Report, Summary, Violation};
 pub use schedule::Schedule;
 pub use seeds::{run_seeds, run_seeds_by};
+pub use shrink::{Shrunk, shrink};
+pub use timeline::Timeline;
 
 use run::{Run, Users};
 use stage::Stage;
@@ -103,6 +111,7 @@ pub struct Simulation {
     /// Whether the users do what the scenario says.
     is_scenario: bool,
     crash: Option<CrashPoint>,
+    has_timeline: bool,
 }
 
 /// Where the faults come from.
@@ -122,6 +131,7 @@ impl Simulation {
             trace: None,
             is_scenario: false,
             crash: None,
+            has_timeline: false,
         }
     }
 
@@ -179,6 +189,13 @@ impl Simulation {
         self
     }
 
+    /// Keeps a [timeline](Report::timeline) of the run, for people. It changes nothing in the run.
+    #[must_use]
+    pub fn timeline(mut self) -> Self {
+        self.has_timeline = true;
+        self
+    }
+
     /// Runs the system.
     ///
     /// A process should do so once: some counters of libraries are global, and the second run would begin with other
@@ -208,6 +225,9 @@ impl Simulation {
     }
 
     fn play(&self, data: &Path, script: Arc<Workload>, stage: &mut Stage) -> Report {
+        if self.has_timeline {
+            stage.keep_timeline();
+        }
         let schedule = self.draw();
         for fault in &schedule.faults {
             stage.note(fault);
@@ -242,6 +262,7 @@ impl Simulation {
             state: run.state.take(),
             trace_entries: stage.trace_entries(),
             schedule,
+            timeline: stage.take_timeline(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The places of a run at which a crash makes a difference: before and after each effect.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -55,6 +56,8 @@ pub(super) struct Effects(Arc<Mutex<Counted>>);
 struct Counted {
     is_counting: bool,
     count: u64,
+    /// The numbers of what has begun and not happened yet, by machine and kind: others may begin in the meantime.
+    begun: BTreeMap<(String, &'static str), VecDeque<u64>>,
     crash: Option<CrashPoint>,
     struck: Option<String>,
 }
@@ -82,20 +85,19 @@ impl Effects {
         if !counted.is_counting {
             return false;
         }
-        counted.count += u64::from(moment == Moment::Before);
-        let happened = moment == Moment::After;
-        let here = CrashPoint {
-            effect: counted.count,
-            happened,
-        };
-        if counted.struck.is_some() || counted.crash != Some(here) {
-            return false;
-        }
         let what = match effect {
             Effect::Commit(_) => "a commit",
             Effect::Publish => "publishing",
             Effect::Acknowledge => "acknowledging",
         };
+        let happened = moment == Moment::After;
+        let Some(effect) = counted.number(machine, what, happened) else {
+            return false;
+        };
+        let here = CrashPoint { effect, happened };
+        if counted.struck.is_some() || counted.crash != Some(here) {
+            return false;
+        }
         let moment = if happened { "after" } else { "before" };
         counted.struck = Some(format!("{machine} dies just {moment} {what}"));
         true
@@ -103,5 +105,19 @@ impl Effects {
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    /// The number of an effect: a new one before it, the same one after it. `None` after one that began before effects
+    /// counted.
+    fn number(&mut self, machine: &str, what: &'static str, happened: bool) -> Option<u64> {
+        let begun = self.begun.entry((machine.to_owned(), what)).or_default();
+        if happened {
+            return begun.pop_front();
+        }
+        self.count += 1;
+        begun.push_back(self.count);
+        Some(self.count)
     }
 }

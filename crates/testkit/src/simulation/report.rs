@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::schedule::Schedule;
+use super::{schedule::Schedule, timeline::Timeline};
 
 /// What a run of one seed found.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +34,9 @@ pub struct Report {
     pub trace_entries: u64,
     /// What went wrong on purpose.
     pub schedule: Schedule,
+    /// What happened, if [`Simulation::timeline`](super::Simulation::timeline) was asked for.
+    #[serde(skip)]
+    pub timeline: Option<Timeline>,
 }
 
 /// Something that was not as it must be.

@@ -27,7 +27,7 @@ pub fn run_seeds(
     let simulate = |seed: u64| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
-        command.args(arguments);
+        command.arg("--no-shrink").args(arguments);
         Ok(command)
     };
     run_seeds_by(seeds, processes::cores(), simulate, progress)

@@ -28,6 +28,7 @@ use super::{
     machines::Machines,
     network::Network,
     panics,
+    timeline::Timeline,
     trace::Trace,
     world::Simulated,
 };
@@ -271,6 +272,16 @@ impl Stage {
     /// The machines whose process does not run.
     pub fn down(&self) -> impl Iterator<Item = &str> {
         self.down.iter().map(String::as_str)
+    }
+
+    /// From now on a timeline is kept.
+    pub fn keep_timeline(&self) {
+        self.trace.keep_timeline();
+    }
+
+    /// The timeline, if one was kept.
+    pub fn take_timeline(&self) -> Option<Timeline> {
+        self.trace.take_timeline()
     }
 
     /// Writes into the trace.

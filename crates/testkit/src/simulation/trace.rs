@@ -10,11 +10,12 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
-use super::{clock::Clock, machines::Machines};
+use super::{clock::Clock, machines::Machines, timeline::Timeline};
 
 /// Clones write to one trace.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ struct Inner {
 struct Sink {
     hash: Sha256,
     text: Option<BufWriter<File>>,
+    timeline: Option<Timeline>,
     failed: Option<io::Error>,
     entries: u64,
 }
@@ -39,6 +41,7 @@ impl Trace {
         let sink = Sink {
             hash: Sha256::new(),
             text: file.map(File::create).transpose()?.map(BufWriter::new),
+            timeline: None,
             failed: None,
             entries: 0,
         };
@@ -49,18 +52,47 @@ impl Trace {
         })))
     }
 
+    /// From now on a timeline is kept.
+    pub(super) fn keep_timeline(&self) {
+        self.sink().timeline = Some(Timeline::default());
+    }
+
+    /// The timeline, if one was kept.
+    pub(super) fn take_timeline(&self) -> Option<Timeline> {
+        self.sink().timeline.take()
+    }
+
+    /// Adds to the timeline, if one is kept: when and where it is.
+    fn tell(&self, add: impl FnOnce(&mut Timeline, Duration, Option<&str>)) {
+        if self.sink().timeline.is_none() {
+            return;
+        }
+        let (at, machine) = (self.0.clock.elapsed(), self.0.machines.current());
+        let machine = machine.as_ref().map(|machine| &*machine.name);
+        if let Some(timeline) = &mut self.sink().timeline {
+            add(timeline, at, machine);
+        }
+    }
+
     /// A log line.
     pub(super) fn line(&self, line: &str) {
+        self.tell(|timeline, at, machine| timeline.line(at, machine, line));
         self.put("log", line.trim_end().as_bytes());
     }
 
     /// A fault, or another step of the simulation itself.
     pub(super) fn note(&self, what: impl Display) {
-        self.put("simulation", what.to_string().as_bytes());
+        let what = what.to_string();
+        self.tell(|timeline, at, _| timeline.note(at, &what));
+        self.put("simulation", what.as_bytes());
     }
 
     /// Bytes that left for another machine.
     pub(super) fn sent(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.tell(|timeline, at, machine| {
+            let receiver = self.0.machines.name_at(to.ip());
+            timeline.sent(at, machine, receiver.as_deref().unwrap_or("?"), bytes);
+        });
         self.put(&format!("sent {from} {to}"), bytes);
     }
 

@@ -1,0 +1,26 @@
+//! G11 for the whole shop: a seed is the same run in two processes, from the command line.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn report(seed: u64) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_shop"))
+        .args(["simulate", "--seed", &seed.to_string(), "--output", "json"])
+        .output()
+        .expect("the process ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report: {said}"))
+}
+
+#[test]
+fn g11_replay_a_seed_of_the_shop_is_the_same_run_in_two_processes() {
+    for seed in [3, 4] {
+        let (first, second) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| report(seed));
+            (report(seed), other.join().expect("no panic"))
+        });
+        assert_eq!(first["violations"], serde_json::json!([]), "seed {seed}");
+        assert_eq!(first["traceHash"], second["traceHash"], "seed {seed}");
+    }
+}
