@@ -19,7 +19,7 @@ use tokio::sync::watch;
 /// # async fn example(db: data::Database) -> data::Result<()> {
 /// let mut changes = db.outbox_changed();
 /// loop {
-///     while !db.outbox_batch(100).await?.is_empty() { /* send and delete */ }
+///     while !db.outbox_waiting(100).await?.is_empty() { /* claim, send, settle */ }
 ///     changes.wait().await; // returns at once when a commit came in meanwhile
 /// }
 /// # }

@@ -67,7 +67,11 @@ impl Backend {
     }
 }
 
-pub(crate) use crate::postgres::Hold;
+/// A lock that makes a leader.
+pub(crate) enum Hold {
+    File(sqlite::Lock),
+    Connection(postgres::Hold),
+}
 
 /// An open transaction of some engine. Dropped, it is rolled back.
 pub(crate) enum Member {

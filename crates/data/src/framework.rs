@@ -15,6 +15,32 @@ pub(crate) const LEDGER: &str = "CREATE TABLE IF NOT EXISTS outrigger_migrations
     PRIMARY KEY (part, version)
 );";
 
+/// A message waits, is claimed (by the leader, before it is sent), and settled: the bus has it, or it was refused.
+/// Who leads is decided by a lock now, on every engine.
+macro_rules! sent_is_kept {
+    ($integer:literal) => {
+        concat!(
+            "ALTER TABLE outrigger_outbox ADD COLUMN written_at ",
+            $integer,
+            " NOT NULL DEFAULT 0;
+ALTER TABLE outrigger_outbox ADD COLUMN claim ",
+            $integer,
+            "; -- those claimed together; rises
+ALTER TABLE outrigger_outbox ADD COLUMN number ",
+            $integer,
+            "; -- by which a receiver sees that none is missing
+ALTER TABLE outrigger_outbox ADD COLUMN settled_at ",
+            $integer,
+            ";
+ALTER TABLE outrigger_outbox ADD COLUMN refused TEXT; -- why it cannot be sent
+CREATE INDEX outrigger_outbox_unsettled ON outrigger_outbox (sequence) WHERE settled_at IS NULL;
+CREATE INDEX outrigger_outbox_settled ON outrigger_outbox (settled_at) WHERE settled_at IS NOT NULL;
+CREATE INDEX outrigger_outbox_refused ON outrigger_outbox (sequence) WHERE refused IS NOT NULL;
+ALTER TABLE outrigger_leaders DROP COLUMN until;"
+        )
+    };
+}
+
 /// The steps. `IF NOT EXISTS`, for databases that are older than this list.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new(
@@ -84,6 +110,12 @@ CREATE INDEX outrigger_timers_by_due ON outrigger_timers (kind, due);
          )",
     ),
     Migration::new(3, "idempotency keys", IDEMPOTENCY),
+    Migration::new(
+        4,
+        "what was sent is kept, in the order in which it was",
+        sent_is_kept!("INTEGER"),
+    )
+    .postgres(sent_is_kept!("BIGINT")),
 ];
 
 const IDEMPOTENCY: &str = "

@@ -8,7 +8,9 @@
 //! | engine | leads | until |
 //! |---|---|---|
 //! | PostgreSQL | who holds an advisory lock of the server | its connection ends |
-//! | SQLite | who is named in a row | the row is three seconds old and was not renewed |
+//! | SQLite | who holds a lock of a file beside the database | it lets go, or its process ends |
+//!
+//! Neither lock outlives the process that holds it, so nobody waits for a lease of the dead to run out.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,23 +20,19 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     Database, Engine, Error, Result, Transaction,
     engine::{Backend, Hold},
-    params,
+    params, postgres, sqlite,
 };
 
-/// How long a leader on SQLite may be silent before it is replaced.
-const LEASE: Duration = Duration::from_secs(3);
-
-/// How often a leader makes sure that it still leads.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// How often a leader on PostgreSQL makes sure that it still leads.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// How often one who waits looks whether nobody leads; up to twice that, at random.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Takes an epoch unless somebody's lease lasts. On PostgreSQL there are no leases, but the lock.
+/// Takes the next epoch.
 const TAKE: &str = "
-    INSERT INTO outrigger_leaders (name, epoch, until) VALUES ($1, 1, $2)
-    ON CONFLICT (name) DO UPDATE SET epoch = outrigger_leaders.epoch + 1, until = excluded.until
-    WHERE outrigger_leaders.until <= $3
+    INSERT INTO outrigger_leaders (name, epoch) VALUES ($1, 1)
+    ON CONFLICT (name) DO UPDATE SET epoch = outrigger_leaders.epoch + 1
     RETURNING epoch";
 
 /// A leadership, from when it was taken until it is dropped, or lost.
@@ -42,9 +40,20 @@ const TAKE: &str = "
 pub struct Leadership {
     name: Arc<str>,
     epoch: i64,
-    lost: watch::Receiver<bool>,
-    /// Dropped with this, it tells the keeper to let go.
-    _wanted: oneshot::Sender<Infallible>,
+    office: Office,
+}
+
+/// What makes a leader one, while it lasts.
+#[derive(Debug)]
+enum Office {
+    /// Nobody can take this lock away.
+    File { _lock: sqlite::Lock },
+    /// A lock that goes with its connection, which a task of its own looks after.
+    Connection {
+        lost: watch::Receiver<bool>,
+        /// Dropped with this, it tells the task to let go.
+        _wanted: oneshot::Sender<Infallible>,
+    },
 }
 
 impl Database {
@@ -54,40 +63,23 @@ impl Database {
     /// When the database does not answer.
     pub async fn lead(&self, name: &str) -> Result<Option<Leadership>> {
         let hold = match self.backend() {
-            Backend::Sqlite(_) => None,
-            Backend::Postgres(postgres) => match Box::pin(postgres.hold(key(name))).await? {
-                None => return Ok(None),
-                hold => hold,
-            },
+            Backend::Sqlite(sqlite) => sqlite.hold(name)?.map(Hold::File),
+            Backend::Postgres(postgres) => Box::pin(postgres.hold(key(name)))
+                .await?
+                .map(Hold::Connection),
         };
-        let name: Arc<str> = name.into();
-        let now = env::now().as_millisecond();
-        let until = if hold.is_some() { 0 } else { lease_end() };
-        let row = self
-            .transaction(async |mut tx| {
-                let sql = params![&*name, until, now];
-                tx.query_one(TAKE, sql).await
-            })
-            .await?;
-        let Some(row) = row else {
+        let Some(hold) = hold else {
             return Ok(None);
         };
-        let epoch = row.get(0)?;
-        let (losing, lost) = watch::channel(false);
-        let (wanted, unwanted) = oneshot::channel();
-        let keeper = Keeper {
-            db: self.clone(),
-            name: Arc::clone(&name),
-            epoch,
-            hold,
-        };
-        tokio::spawn(keeper.keep(losing, unwanted));
-        tracing::debug!(%name, epoch, "leads");
+        let row = self
+            .transaction(async |mut tx| tx.query_one(TAKE, params![name]).await)
+            .await?;
+        let epoch = row.map_or(Ok(0), |row| row.get(0))?;
+        tracing::debug!(name, epoch, "leads");
         Ok(Some(Leadership {
-            name,
+            name: name.into(),
             epoch,
-            lost,
-            _wanted: wanted,
+            office: Office::of(hold),
         }))
     }
 
@@ -112,10 +104,13 @@ impl Leadership {
         self.epoch
     }
 
-    /// Returns when somebody else may lead: stop, and ask again.
+    /// Returns when somebody else may lead: stop, and ask again. On SQLite that never is.
     pub async fn lost(&mut self) {
-        // The keeper goes only after it has said so, or with the runtime.
-        let _ = self.lost.wait_for(|lost| *lost).await;
+        match &mut self.office {
+            Office::File { .. } => std::future::pending().await,
+            // The keeper goes only after it has said so, or with the runtime.
+            Office::Connection { lost, .. } => drop(lost.wait_for(|lost| *lost).await),
+        }
     }
 
     /// Binds a transaction to this leadership: it commits only if no later one has begun. Call it
@@ -143,67 +138,40 @@ impl Leadership {
     }
 }
 
-/// What keeps a leadership alive beside the work that is done in it.
-struct Keeper {
-    db: Database,
-    name: Arc<str>,
-    epoch: i64,
-    /// The lock, on PostgreSQL. It goes with its connection.
-    hold: Option<Hold>,
-}
-
-impl Keeper {
-    async fn keep(mut self, losing: watch::Sender<bool>, unwanted: oneshot::Receiver<Infallible>) {
-        tokio::select! {
-            biased;
-            _ = unwanted => {}
-            () = self.renew_while_it_lasts() => {
-                tracing::debug!(name = %self.name, epoch = self.epoch, "leads no more");
+impl Office {
+    fn of(hold: Hold) -> Self {
+        match hold {
+            Hold::File(lock) => Self::File { _lock: lock },
+            Hold::Connection(hold) => {
+                let (losing, lost) = watch::channel(false);
+                let (wanted, unwanted) = oneshot::channel();
+                tokio::spawn(keep(hold, losing, unwanted));
+                Self::Connection {
+                    lost,
+                    _wanted: wanted,
+                }
             }
         }
-        let _ = losing.send(true); // nobody may be left to hear it
-        if self.hold.is_none() {
-            let _ = self.extend(0).await; // then it ends by itself
-        }
-    }
-
-    async fn renew_while_it_lasts(&mut self) {
-        let mut safe_until = env::instant() + LEASE;
-        loop {
-            env::sleep(RENEWAL).await;
-            let asked = env::instant();
-            let lasts = match &mut self.hold {
-                Some(hold) => hold.lasts().await,
-                None => match self.extend(lease_end()).await {
-                    Ok(lasts) => lasts,
-                    // Perhaps the next time, if the lease lasts until then.
-                    Err(_) if env::instant() + RENEWAL < safe_until => continue,
-                    Err(_) => false,
-                },
-            };
-            if !lasts {
-                return;
-            }
-            safe_until = asked + LEASE;
-        }
-    }
-
-    /// Moves the end of the lease; whether it is still ours.
-    async fn extend(&self, until: i64) -> Result<bool> {
-        let sql = "UPDATE outrigger_leaders SET until = $3 WHERE name = $1 AND epoch = $2";
-        let updated = self
-            .db
-            .transaction(async |mut tx| {
-                let params = params![&*self.name, self.epoch, until];
-                tx.execute(sql, params).await
-            })
-            .await?;
-        Ok(updated == 1)
     }
 }
 
-fn lease_end() -> i64 {
-    env::now().as_millisecond() + LEASE.as_millis() as i64
+/// Holds a lock until it is lost, or not wanted any more.
+async fn keep(
+    mut hold: postgres::Hold,
+    losing: watch::Sender<bool>,
+    unwanted: oneshot::Receiver<Infallible>,
+) {
+    let lasting = async {
+        while hold.lasts().await {
+            env::sleep(CHECK).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = unwanted => {}
+        () = lasting => tracing::debug!("a leader has lost its connection"),
+    }
+    let _ = losing.send(true); // nobody may be left to hear it
 }
 
 /// The number by which PostgreSQL knows the lock.

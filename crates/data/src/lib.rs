@@ -44,7 +44,8 @@
 //! - **Once** (G3). [`Transaction::receive`] is true once for a message and group, in the
 //!   transaction of the effects; of a request with a key, one [`Claim`](idempotency::Claim) can
 //!   decide.
-//! - **In order.** The outbox is read in the order in which transactions committed.
+//! - **In order.** The outbox is read in the order in which transactions committed (on PostgreSQL those that waited for each
+//!   other), and kept until what was sent is [pruned](Transaction::outbox_prune).
 //! - **Readers never wait** for the writer, and see committed data only.
 //! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is
 //!   refused at once.

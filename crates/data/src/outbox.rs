@@ -1,10 +1,25 @@
 //! What a service sends: written with the change that it tells of, taken from here to the bus by a
-//! relay.
+//! relay, and kept for a while after that, so that it can be sent again.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `outbox.rs` | what a service and its operators do with it |
+//! | `outbox/sending.rs` | what the relay does |
 
-use crate::{Changes, Database, Result, Transaction, Value, params};
+pub mod sending;
+
+use env::Timestamp;
+
+use crate::{Changes, Database, Result, Row, Transaction, params};
 
 /// The channel that a commit with messages wakes.
 pub(crate) const CHANNEL: &str = "outrigger_outbox";
+
+/// Messages replayed in one transaction, so that it holds nobody up.
+const REPLAY_BATCH: u64 = 1000;
+
+/// Messages that are counted at most, for counting more takes its time.
+const COUNTED: u32 = 100_000;
 
 /// A message on its way to the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +34,18 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
+impl Message {
+    /// Reads columns `first` and following: id, topic, key, payload.
+    fn read(row: &Row, first: usize) -> Result<Self> {
+        Ok(Self {
+            id: row.get(first)?,
+            topic: row.get(first + 1)?,
+            key: row.get(first + 2)?,
+            payload: row.get(first + 3)?,
+        })
+    }
+}
+
 pub(crate) async fn write(tx: &mut Transaction, messages: &[Message]) -> Result<()> {
     for Message {
         id,
@@ -28,71 +55,133 @@ pub(crate) async fn write(tx: &mut Transaction, messages: &[Message]) -> Result<
     } in messages
     {
         tx.execute(
-            "INSERT INTO outrigger_outbox (id, topic, key, payload) VALUES ($1, $2, $3, $4)",
-            params![id, topic, key, payload],
+            "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at) VALUES ($1, $2, $3, $4, $5)",
+            params![id, topic, key, payload, env::now()],
         )
         .await?;
     }
     Ok(())
 }
 
+/// How an outbox is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Messages that the bus does not have yet; 100,000 stands for as many or more.
+    pub unsent: u64,
+    /// When the oldest of them was written.
+    pub oldest: Option<Timestamp>,
+    /// Messages that cannot be sent; see [`Database::outbox_refused`].
+    pub refused: u64,
+}
+
+/// A message that cannot be sent. It stays until it is [replayed](Database::outbox_replay) or
+/// [dropped](Database::outbox_drop).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The message.
+    pub message: Message,
+    /// Why.
+    pub error: String,
+    /// When it was set aside.
+    pub at: Timestamp,
+}
+
 impl Database {
-    /// The oldest messages, with their sequence numbers, in the order in which they were committed.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn outbox_batch(&self, limit: u32) -> Result<Vec<(i64, Message)>> {
-        let rows = self
-            .query(
-                "SELECT sequence, id, topic, key, payload FROM outrigger_outbox ORDER BY sequence LIMIT $1",
-                params![limit],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let message = Message {
-                    id: row.get(1)?,
-                    topic: row.get(2)?,
-                    key: row.get(3)?,
-                    payload: row.get(4)?,
-                };
-                Ok((row.get(0)?, message))
-            })
-            .collect()
-    }
-
-    /// Deletes messages that have arrived.
-    ///
-    /// # Errors
-    /// As of a transaction.
-    pub async fn outbox_delete(&self, sequences: &[i64]) -> Result<()> {
-        if sequences.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.begin().await?;
-        for &sequence in sequences {
-            tx.execute(
-                "DELETE FROM outrigger_outbox WHERE sequence = $1",
-                &[Value::Integer(sequence)],
-            )
-            .await?;
-        }
-        tx.commit().await
-    }
-
     /// Being woken by a commit with messages.
     pub fn outbox_changed(&self) -> Changes {
         self.changes(CHANNEL)
     }
 
-    /// How many messages have not arrived yet.
+    /// How many messages the bus does not have yet; 100,000 stands for as many or more.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn outbox_backlog(&self) -> Result<u64> {
-        let row = self
-            .query_one("SELECT count(*) FROM outrigger_outbox", params![])
+        Ok(self.outbox_status().await?.unsent)
+    }
+
+    /// How the outbox is doing.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn outbox_status(&self) -> Result<Status> {
+        let look = "SELECT
+            (SELECT count(*) FROM (SELECT 1 FROM outrigger_outbox WHERE settled_at IS NULL LIMIT $1) AS unsent),
+            (SELECT written_at FROM outrigger_outbox WHERE settled_at IS NULL ORDER BY sequence LIMIT 1),
+            (SELECT count(*) FROM (SELECT 1 FROM outrigger_outbox WHERE refused IS NOT NULL LIMIT $1) AS refused)";
+        let row = self.query_one(look, params![COUNTED]).await?;
+        let empty = Status {
+            unsent: 0,
+            oldest: None,
+            refused: 0,
+        };
+        row.map_or(Ok(empty), |row| {
+            Ok(Status {
+                unsent: row.get(0)?,
+                oldest: row.get(1)?,
+                refused: row.get(2)?,
+            })
+        })
+    }
+
+    /// The oldest messages that cannot be sent.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn outbox_refused(&self, limit: u32) -> Result<Vec<Refused>> {
+        let find = "SELECT id, topic, key, payload, refused, settled_at FROM outrigger_outbox
+                    WHERE refused IS NOT NULL ORDER BY sequence LIMIT $1";
+        let rows = self.query(find, params![limit]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Refused {
+                    message: Message::read(row, 0)?,
+                    error: row.get(4)?,
+                    at: row.get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives up a message that cannot be sent; whether there was one.
+    ///
+    /// # Errors
+    /// As of a transaction.
+    pub async fn outbox_drop(&self, id: &str) -> Result<bool> {
+        let delete = "DELETE FROM outrigger_outbox WHERE id = $1 AND refused IS NOT NULL";
+        let deleted = self
+            .transaction(async |mut tx| tx.execute(delete, params![id]).await)
             .await?;
-        row.map_or(Ok(0), |row| row.get(0))
+        Ok(deleted > 0)
+    }
+
+    /// Has everything sent once more that was sent since `since`, as far as it is still kept, and
+    /// tried again what could not be sent; how many messages. Those who have handled a message
+    /// know it by its id.
+    ///
+    /// It is for a bus that has lost what it had confirmed.
+    ///
+    /// # Errors
+    /// As of a transaction; what was done until then stays so.
+    pub async fn outbox_replay(&self, since: Timestamp) -> Result<u64> {
+        let update = "UPDATE outrigger_outbox SET settled_at = NULL, claim = NULL, refused = NULL
+            WHERE sequence IN (SELECT sequence FROM outrigger_outbox
+                               WHERE settled_at >= $1 AND settled_at <= $2 ORDER BY sequence LIMIT $3)";
+        // What is sent again meanwhile is settled later than this.
+        let until = env::now();
+        let mut replayed = 0;
+        loop {
+            let updated = self
+                .transaction(async |mut tx| {
+                    tx.notify(CHANNEL);
+                    let params = params![since, until, REPLAY_BATCH as i64];
+                    tx.execute(update, params).await
+                })
+                .await?;
+            replayed += updated;
+            if updated < REPLAY_BATCH {
+                return Ok(replayed);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! thread; and what runs inline is the same in every simulated run.
 
 mod folding;
+mod lock;
 mod member;
 mod place;
 mod readers;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use rusqlite::{Connection, OpenFlags};
 
 pub use self::writer::QUEUE_LIMIT;
-pub(crate) use self::{member::Member, place::Place};
+pub(crate) use self::{lock::Lock, member::Member, place::Place};
 use self::{
     readers::Readers,
     session::Session,
@@ -43,6 +44,7 @@ pub(crate) struct Sqlite {
     readers: Arc<Readers>,
     writer: Option<Arc<Writer>>,
     channels: Arc<Channels>,
+    place: Place,
 }
 
 impl Sqlite {
@@ -59,6 +61,7 @@ impl Sqlite {
             readers,
             writer,
             channels,
+            place: place.clone(),
         })
     }
 
@@ -71,6 +74,7 @@ impl Sqlite {
             readers,
             writer: None,
             channels: Arc::default(),
+            place: place.clone(),
         })
     }
 
@@ -83,6 +87,14 @@ impl Sqlite {
 
     pub(crate) fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         self.readers.query(sql, params)
+    }
+
+    /// Takes the lock called `name`; `None` when another one has it.
+    pub(crate) fn hold(&self, name: &str) -> Result<Option<Lock>> {
+        if self.writer.is_none() {
+            return Err(Error::ReadOnly);
+        }
+        Lock::take(&self.place, name).map_err(|error| unopened(&self.place, Arc::new(error)))
     }
 
     pub(crate) fn channels(&self) -> &Channels {

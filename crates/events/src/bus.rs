@@ -5,7 +5,8 @@
 //! - **Order** (G4): within a group an event is not delivered while an earlier one of its key is not
 //!   acknowledged. Events of different keys do not wait for each other for ever (a backend may let those of a
 //!   partition wait for each other).
-//! - **Publishing is idempotent**: an id that the bus still has is taken once.
+//! - **Publishing is idempotent**: an id that the bus still has is taken once. A batch that is published again after
+//!   an error ends in the same order.
 //! - What a dropped [`Subscription`] had taken and not acknowledged is delivered again.
 //!
 //! A bus delivers, and that is all. What becomes of an event that a handler cannot handle, its retries and its
@@ -21,7 +22,12 @@ use crate::{CloudEvent, Result};
 
 /// Carries events from those who publish to the groups that subscribe; see the [module](self).
 pub trait Bus: Send + Sync + 'static {
-    /// Takes `batch`, in its order, and resolves when it is durable. All of it is taken, or none.
+    /// Takes `batch`, in its order, and resolves when it is durable.
+    ///
+    /// After an error any part of it may have been taken, of each key a beginning; what is published once more, in
+    /// the same order, is taken once. So whoever gets an error publishes again, or leaves it: nobody may conclude
+    /// that nothing was taken. An error that [is a refusal](crate::Error::is_refusal) says that one of the events
+    /// can never be taken; the others can be, without it.
     fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>>;
 
     /// Joins `group`, for events of `types`: `order.created`, or `order.*` for all that begin so.

@@ -160,6 +160,14 @@ impl Error {
         }
     }
 
+    /// Whether it is the event that cannot be published, as it is: others can.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Encode { .. } | Self::TooLarge { .. } | Self::InvalidEnvelope { .. }
+        )
+    }
+
     /// Whether the same may succeed when it is tried again.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -26,7 +26,7 @@
 //! # async fn example(orders: Database, notices: Database) -> Result<(), Box<dyn std::error::Error>> {
 //! let bus = Arc::new(EmbeddedBus::open("sqlite:bus.sqlite").await?);
 //! let stop = CancellationToken::new();
-//! tokio::spawn(relay::run(orders.clone(), bus.clone(), stop.clone()));
+//! tokio::spawn(relay::run(orders.clone(), bus.clone(), relay::Options::default(), stop.clone()));
 //! let handlers = Handlers::new().on::<OrderCreated, _>(thank);
 //! tokio::spawn(async move {
 //!     consumer::run(notices, bus, "notification-service", handlers, consumer::Options::default(), stop).await

@@ -63,7 +63,8 @@ async fn what_a_handler_publishes_belongs_to_the_request_and_the_trace_of_its_ev
     stop.cancel();
     soon(task).await.expect("no panic").expect("stopped");
 
-    for (_, message) in db.outbox_batch(10).await.expect("read") {
+    for unsent in db.outbox_waiting(10).await.expect("read") {
+        let message = unsent.message;
         let event = CloudEvent::from_json(&message.payload).expect("an event");
         assert_eq!(event.source, "order-service");
         assert_eq!(event.correlationid.as_deref(), Some("request-9"));

@@ -82,7 +82,12 @@ async fn g12_each_version_goes_to_its_handler() {
         .unwrap();
     let bus = folder.bus().await;
     let stop = CancellationToken::new();
-    tokio::spawn(relay::run(db.clone(), bus.clone(), stop.clone()));
+    tokio::spawn(relay::run(
+        db.clone(),
+        bus.clone(),
+        relay::Options::default(),
+        stop.clone(),
+    ));
     let handlers = Handlers::new()
         .on::<Lit, _>(lit)
         .on::<LitNow, _>(lit_now)

@@ -193,10 +193,14 @@ impl Inspection {
 
 const IN_BUS: [(&str, &str); 1] = [("undelivered message(s)", "SELECT count(*) FROM deliveries")];
 
-const IN_SERVICE: [(&str, &str); 4] = [
+const IN_SERVICE: [(&str, &str); 5] = [
     (
         "message(s) in the outbox",
-        "SELECT count(*) FROM outrigger_outbox",
+        "SELECT count(*) FROM outrigger_outbox WHERE settled_at IS NULL",
+    ),
+    (
+        "message(s) set aside in the outbox",
+        "SELECT count(*) FROM outrigger_outbox WHERE refused IS NOT NULL",
     ),
     (
         "message(s) waiting to be tried again or for their turn",

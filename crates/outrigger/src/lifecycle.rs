@@ -160,8 +160,12 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     event_store::start(service, context, &life.handling, &stop);
     let keep = platform.settings().idempotency.keep;
     life.handling.spawn(forget(context.clone(), keep, stop));
+    let options = relay::Options {
+        replay_window: settings.replay_window,
+        ..relay::Options::default()
+    };
     life.relaying
-        .spawn(relay::run(db, bus, life.flushing.clone()));
+        .spawn(relay::run(db, bus, options, life.flushing.clone()));
 }
 
 /// Keeps what has been dealt with from piling up for ever.

@@ -155,6 +155,9 @@ pub struct Messaging {
     pub max_deliveries: u32,
     /// How many messages of different keys a service handles at once. Default 64.
     pub concurrency: usize,
+    /// For how long a service keeps the events that the bus has, so that they can be sent again. Default `1h`.
+    #[serde(with = "friendly")]
+    pub replay_window: Duration,
 }
 
 impl Default for Messaging {
@@ -163,6 +166,7 @@ impl Default for Messaging {
             bus: None,
             max_deliveries: 8,
             concurrency: 64,
+            replay_window: Duration::from_secs(60 * 60),
         }
     }
 }

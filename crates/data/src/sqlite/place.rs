@@ -54,6 +54,11 @@ impl Place {
         }
     }
 
+    /// Whether it is on the machine's own file system.
+    pub(super) fn is_plain(&self) -> bool {
+        self.vfs.is_none()
+    }
+
     pub(super) fn connect(&self, access: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         match &self.vfs {

@@ -139,7 +139,7 @@ impl Role {
 
     async fn relay(self, bus: Arc<dyn Bus>) -> Result<(), BoxError> {
         let db = open(&self.publisher, "publisher").await?;
-        relay::run(db, bus, CancellationToken::new()).await;
+        relay::run(db, bus, relay::Options::default(), CancellationToken::new()).await;
         Ok(())
     }
 

@@ -24,6 +24,10 @@ struct Faults {
     twice: AtomicBool,
     mute: AtomicBool,
     unconfirmed: AtomicBool,
+    /// Only so many events of a batch arrive, and then the request fails; as often as there are numbers.
+    torn: Mutex<VecDeque<usize>>,
+    /// Ids that are taken never.
+    refused: Mutex<Vec<String>>,
 }
 
 impl Unreliable {
@@ -57,7 +61,42 @@ impl Unreliable {
     }
 }
 
+impl Unreliable {
+    /// Of the next batches so many events arrive, and then the request fails.
+    pub(crate) fn tear(&self, arrive: impl IntoIterator<Item = usize>) {
+        self.faults.torn.lock().expect("no panic").extend(arrive);
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.faults.torn.lock().expect("no panic").is_empty()
+    }
+
+    /// From here on batches with the event `id` are refused.
+    pub(crate) fn refuse(&self, id: &str) {
+        let mut refused = self.faults.refused.lock().expect("no panic");
+        refused.push(id.to_owned());
+    }
+
+    /// From here on everything is taken.
+    pub(crate) fn refuse_nothing(&self) {
+        self.faults.refused.lock().expect("no panic").clear();
+    }
+}
+
 impl Faults {
+    fn refuse(&self, batch: &[CloudEvent]) -> Result<()> {
+        let refused = self.refused.lock().expect("no panic");
+        match batch.iter().find(|event| refused.contains(&event.id)) {
+            None => Ok(()),
+            Some(event) => Err(Error::TooLarge {
+                kind: event.kind.clone(),
+                id: event.id.clone(),
+                size: 9,
+                limit: 8,
+            }),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let less = |left: usize| left.checked_sub(1);
         match self.failures.fetch_update(Relaxed, Relaxed, less) {
@@ -73,6 +112,15 @@ impl Bus for Unreliable {
     fn publish(&self, batch: Vec<CloudEvent>) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.faults.check()?;
+            self.faults.refuse(&batch)?;
+            let torn = self.faults.torn.lock().expect("no panic").pop_front();
+            if let Some(arrive) = torn {
+                let beginning = batch.into_iter().take(arrive).collect();
+                self.bus.publish(beginning).await?;
+                return Err(Error::Unavailable {
+                    source: "the cable is cut".into(),
+                });
+            }
             self.bus.publish(batch).await?;
             if self.faults.unconfirmed.load(Relaxed) {
                 std::future::pending::<()>().await;

@@ -1,0 +1,128 @@
+//! What the relay does with the outbox: claims messages, sends them, settles them.
+//!
+//! On PostgreSQL a message can become visible after one with a higher number (its transaction
+//! committed later), so no place in the table says what is still to be done: each row does. The
+//! leader claims rows before it sends them, and marks them after. What is claimed and not settled
+//! when a leader takes over may be on the bus or not, and is sent again before anything else.
+
+use env::Timestamp;
+
+use super::Message;
+use crate::{Database, Engine, Result, Row, Transaction, params};
+
+/// A message that the bus does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// Its place in the outbox.
+    pub sequence: i64,
+    /// The message.
+    pub message: Message,
+    /// The number that it was given when it was claimed first.
+    pub number: Option<i64>,
+}
+
+impl Unsent {
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            sequence: row.get(0)?,
+            number: row.get(1)?,
+            message: Message::read(row, 2)?,
+        })
+    }
+}
+
+/// What one message is claimed with: its place, and its number, if it has one.
+pub type Claim = (i64, Option<i64>);
+
+impl Database {
+    /// The oldest messages that nobody has claimed.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn outbox_waiting(&self, limit: u32) -> Result<Vec<Unsent>> {
+        let find = "SELECT sequence, number, id, topic, key, payload FROM outrigger_outbox
+                    WHERE settled_at IS NULL AND claim IS NULL ORDER BY sequence LIMIT $1";
+        let rows = self.query(find, params![limit]).await?;
+        rows.iter().map(Unsent::read).collect()
+    }
+
+    /// Messages that are claimed and not settled, in the order in which they were claimed.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn outbox_claimed(&self, limit: u32) -> Result<Vec<Unsent>> {
+        let find = "SELECT sequence, number, id, topic, key, payload FROM outrigger_outbox
+                    WHERE settled_at IS NULL AND claim IS NOT NULL ORDER BY claim, sequence LIMIT $1";
+        let rows = self.query(find, params![limit]).await?;
+        rows.iter().map(Unsent::read).collect()
+    }
+}
+
+impl Transaction {
+    /// Claims messages together. Claims with a higher `claim` come later.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn outbox_claim(&mut self, claim: i64, claims: &[Claim]) -> Result<u64> {
+        let rows = elements(self.engine());
+        let update = format!(
+            "UPDATE outrigger_outbox SET claim = $2, number = CAST(item.value ->> 1 AS BIGINT)
+             FROM {rows} WHERE sequence = CAST(item.value ->> 0 AS BIGINT)"
+        );
+        let claims: Vec<String> = claims
+            .iter()
+            .map(|(sequence, number)| match number {
+                Some(number) => format!("[{sequence},{number}]"),
+                None => format!("[{sequence},null]"),
+            })
+            .collect();
+        let list = format!("[{}]", claims.join(","));
+        self.execute(&update, params![list, claim]).await
+    }
+
+    /// Notes that the bus has messages, by their places.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn outbox_sent(&mut self, sequences: &[i64]) -> Result<u64> {
+        let rows = elements(self.engine());
+        let update = format!(
+            "UPDATE outrigger_outbox SET settled_at = $2
+             WHERE sequence IN (SELECT CAST(item.value ->> 0 AS BIGINT) FROM {rows})"
+        );
+        let sequences: Vec<String> = sequences.iter().map(|it| format!("[{it}]")).collect();
+        let list = format!("[{}]", sequences.join(","));
+        self.execute(&update, params![list, env::now()]).await
+    }
+
+    /// Sets a message aside that cannot be sent.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn outbox_refuse(&mut self, sequence: i64, error: &str) -> Result<()> {
+        let update =
+            "UPDATE outrigger_outbox SET settled_at = $2, refused = $3 WHERE sequence = $1";
+        self.execute(update, params![sequence, env::now(), error])
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes at most `limit` messages that the bus has had since before `before`; how many.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn outbox_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let delete = "DELETE FROM outrigger_outbox WHERE sequence IN (
+                          SELECT sequence FROM outrigger_outbox
+                          WHERE settled_at < $1 AND refused IS NULL ORDER BY settled_at LIMIT $2)";
+        self.execute(delete, params![before, limit]).await
+    }
+}
+
+/// The elements of the JSON array `$1`, as rows with the column `value`: many rows for one statement.
+fn elements(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "json_each($1) AS item",
+        Engine::Postgres => "jsonb_array_elements($1::jsonb) AS item (value)",
+    }
+}

@@ -1,0 +1,219 @@
+//! What the relay that leads does: claims events, sends them, settles them; a batch close behind the other.
+
+use std::mem;
+
+use data::{
+    Database, Leadership, Transaction,
+    outbox::sending::{Claim, Unsent},
+};
+use env::chain;
+
+use super::{Options, Published};
+use crate::{Bus, CloudEvent, Error, Result};
+
+/// How many events are brought at once.
+const BATCH: u32 = 256;
+
+pub(super) struct Leader<'a> {
+    pub(super) db: &'a Database,
+    pub(super) leadership: Leadership,
+    bus: &'a dyn Bus,
+    options: &'a Options,
+    /// Whether something may be claimed and not settled.
+    unsure: bool,
+    /// Whether the bus refuses an event of that.
+    refused: bool,
+}
+
+/// What was read from the outbox together.
+#[derive(Default)]
+struct Batch {
+    events: Vec<CloudEvent>,
+    /// Where they are in the outbox.
+    places: Vec<i64>,
+    /// What cannot be sent.
+    refused: Vec<Refusal>,
+}
+
+/// A place in the outbox, and why what is there cannot be sent.
+type Refusal = (i64, String);
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.refused.is_empty()
+    }
+}
+
+impl<'a> Leader<'a> {
+    pub(super) fn new(
+        db: &'a Database,
+        bus: &'a dyn Bus,
+        options: &'a Options,
+        leadership: Leadership,
+    ) -> Self {
+        Self {
+            db,
+            leadership,
+            bus,
+            options,
+            unsure: true,
+            refused: false,
+        }
+    }
+
+    /// Brings everything that waits, and returns whether there was anything.
+    pub(super) async fn bring(&mut self) -> Result<bool> {
+        let brought = self.try_to_bring().await;
+        if let Err(error) = &brought {
+            self.unsure = true;
+            self.refused = error.is_refusal();
+        }
+        brought
+    }
+
+    async fn try_to_bring(&mut self) -> Result<bool> {
+        if self.unsure {
+            self.bring_claimed().await?;
+            self.unsure = false;
+        }
+        // From here on nothing is claimed but by this.
+        let mut claim = 1;
+        let mut sent = Vec::new();
+        let mut batch = self.settle_and_claim(&sent, claim).await?;
+        let any = !batch.is_empty();
+        loop {
+            if !batch.is_empty() {
+                claim += 1;
+                let next = self.settle_and_claim(&sent, claim);
+                let (published, next) = tokio::join!(self.publish(batch.events), next);
+                published?;
+                (sent, batch) = (batch.places, next?);
+            } else if !sent.is_empty() {
+                batch = self.settle_and_claim(&mem::take(&mut sent), claim).await?;
+            } else {
+                return Ok(any);
+            }
+        }
+    }
+
+    /// Notes that the bus has what is at `sent`, and claims what waits, in one transaction.
+    async fn settle_and_claim(&self, sent: &[i64], claim: i64) -> Result<Batch> {
+        let batch = self.read(self.db.outbox_waiting(BATCH).await?);
+        if sent.is_empty() && batch.is_empty() {
+            return Ok(batch);
+        }
+        let claims: Vec<Claim> = batch.places.iter().map(|&place| (place, None)).collect();
+        let work = async |mut tx: Transaction| {
+            self.leadership.fence(&mut tx).await?;
+            settle(&mut tx, sent, &batch.refused).await?;
+            tx.outbox_claim(claim, &claims).await
+        };
+        self.db.transaction(work).await?;
+        Ok(batch)
+    }
+
+    /// Sends what a leader before this has claimed and not settled, or this one before an error.
+    async fn bring_claimed(&self) -> Result<()> {
+        loop {
+            let mut batch = self.read(self.db.outbox_claimed(BATCH).await?);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if self.refused {
+                batch = self.publish_each(batch).await?;
+            } else {
+                self.publish(batch.events).await?;
+            }
+            let (sent, refused) = (&batch.places, &batch.refused);
+            let work = async |mut tx: Transaction| {
+                self.leadership.fence(&mut tx).await?;
+                settle(&mut tx, sent, refused).await
+            };
+            self.db.transaction(work).await?;
+        }
+    }
+
+    fn read(&self, rows: Vec<Unsent>) -> Batch {
+        let mut batch = Batch::default();
+        for Unsent {
+            sequence, message, ..
+        } in rows
+        {
+            match CloudEvent::from_json(&message.payload) {
+                Ok(event) => {
+                    batch.events.push(event);
+                    batch.places.push(sequence);
+                }
+                Err(error) => {
+                    let error = self.set_aside(&message.id, &message.topic, &error);
+                    batch.refused.push((sequence, error));
+                }
+            }
+        }
+        batch
+    }
+
+    /// Gives the bus one after the other, so that what it refuses keeps nothing else from it. What it has taken is
+    /// left, without the events.
+    async fn publish_each(&self, batch: Batch) -> Result<Batch> {
+        let mut left = Batch {
+            refused: batch.refused,
+            ..Batch::default()
+        };
+        for (event, place) in batch.events.into_iter().zip(batch.places) {
+            let (id, kind) = (event.id.clone(), event.kind.clone());
+            match self.publish(vec![event]).await {
+                Ok(()) => left.places.push(place),
+                Err(error) if error.is_refusal() => {
+                    let error = self.set_aside(&id, &kind, &error);
+                    left.refused.push((place, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+
+    async fn publish(&self, events: Vec<CloudEvent>) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let Some(observer) = &self.options.observer else {
+            return self.bus.publish(events).await;
+        };
+        let kinds = events.iter().map(|event| event.kind.clone()).collect();
+        let started = env::instant();
+        let published = self.bus.publish(events).await;
+        observer(&Published {
+            kinds,
+            outcome: match &published {
+                Ok(()) => Ok(()),
+                Err(error) if error.is_refusal() => Err("refused"),
+                Err(_) => Err("unavailable"),
+            },
+            duration: env::instant() - started,
+        });
+        published
+    }
+
+    /// Says that an event is set aside, and returns why.
+    fn set_aside(&self, id: &str, kind: &str, error: &Error) -> String {
+        let (service, error) = (self.db.owner(), chain(error));
+        tracing::error!(
+            service,
+            id,
+            kind,
+            error,
+            "an event cannot be sent and is set aside; `outbox status` shows it"
+        );
+        error
+    }
+}
+
+async fn settle(tx: &mut Transaction, sent: &[i64], refused: &[Refusal]) -> data::Result<()> {
+    tx.outbox_sent(sent).await?;
+    for (place, error) in refused {
+        tx.outbox_refuse(*place, error).await?;
+    }
+    Ok(())
+}
