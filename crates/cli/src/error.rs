@@ -41,6 +41,18 @@ pub(crate) enum Error {
     /// No service has such a dead letter.
     #[error("no service has a dead letter {0}; `dead-letters list` shows which there are")]
     NoDeadLetter(String),
+    /// What a service has to send could not be read or changed.
+    #[error("{service}: the outbox cannot be read or changed")]
+    Outbox {
+        /// The service.
+        service: String,
+        /// What its database says.
+        #[source]
+        source: outrigger::data::Error,
+    },
+    /// No service has set such an event aside.
+    #[error("no service has set aside an event {0}; `outbox status` shows which there are")]
+    NotSetAside(String),
     /// What is to be replayed instead cannot be read.
     #[error("`--edit` takes JSON")]
     Edit(#[source] serde_json::Error),

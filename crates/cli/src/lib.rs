@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `dead_letters`, `sagas`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `dead_letters`, `outbox`, `sagas`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;
@@ -19,6 +19,7 @@ mod deploy;
 mod describe;
 mod doctor;
 mod error;
+mod outbox;
 #[cfg(feature = "simulation")]
 mod progress;
 mod sagas;
@@ -80,6 +81,7 @@ enum Verb {
     Check(check::Check),
     Audit(audit::Audit),
     DeadLetters(dead_letters::DeadLetters),
+    Outbox(outbox::Outbox),
     Sagas(sagas::Sagas),
     Deploy(deploy::Deploy),
     Describe(describe::Describe),
@@ -116,6 +118,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
+        Verb::Outbox(outbox) => runtime()?.block_on(outbox.run(system, &global)),
         Verb::Sagas(sagas) => runtime()?.block_on(sagas.run(system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
         Verb::Describe(describe) => Ok(describe.run(&system, &global)),

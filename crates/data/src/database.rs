@@ -114,6 +114,16 @@ impl Database {
         }
     }
 
+    /// The same database, of a service whose messages have at most `bytes`: whoever publishes asks
+    /// [`Transaction::message_limit`]. By default 1 MiB less 16 KiB for what a bus adds.
+    #[must_use]
+    pub fn limiting_messages(self, bytes: usize) -> Self {
+        Self {
+            owner: self.owner.limiting(bytes),
+            ..self
+        }
+    }
+
     /// The service whose database this is: the `source` of its events. Until it is named, the name
     /// of the file or of the database.
     pub fn owner(&self) -> &str {

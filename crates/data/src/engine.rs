@@ -22,6 +22,17 @@ pub enum Engine {
     Postgres,
 }
 
+impl Engine {
+    /// What stands after `FROM` for the elements of the JSON array `$1`: rows called `item` with the column `value`, so
+    /// that one statement writes many rows. `CAST(item.value ->> 0 AS BIGINT)` is the first of an array in it.
+    pub const fn items(self) -> &'static str {
+        match self {
+            Engine::Sqlite => "json_each($1) AS item",
+            Engine::Postgres => "jsonb_array_elements($1::jsonb) AS item (value)",
+        }
+    }
+}
+
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -79,6 +79,13 @@ impl Transaction {
         self.owner.declares(schema)
     }
 
+    /// How many bytes a message may have, as in [`Database::limiting_messages`].
+    ///
+    /// [`Database::limiting_messages`]: crate::Database::limiting_messages
+    pub fn message_limit(&self) -> usize {
+        self.owner.message_limit
+    }
+
     /// Runs a statement; the number of rows that it inserted, updated or deleted.
     ///
     /// # Errors

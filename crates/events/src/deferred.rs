@@ -24,11 +24,14 @@ use crate::{CloudEvent, Result};
 
 /// The part of the schema that is ours.
 const PART: &str = "events";
-const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "deferred events and dead letters",
-    include_str!("deferred/schema.sql"),
-)];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "deferred events and dead letters",
+        include_str!("deferred/schema.sql"),
+    ),
+    Migration::new(2, "numbers of events", include_str!("sequence/schema.sql")),
+];
 
 /// Woken by a commit after which something may be due.
 pub(crate) const CHANNEL: &str = "outrigger_deferred";

@@ -186,6 +186,11 @@ impl CloudEvent {
                     reason: format!("`{name}` has {length} bytes, 1 to {NAME_LIMIT} are allowed"),
                 });
             }
+            if value.is_some_and(|value| value.contains('\0')) {
+                return Err(Error::InvalidEnvelope {
+                    reason: format!("`{name}` has a NUL character, which databases do not keep"),
+                });
+            }
         }
         Ok(())
     }

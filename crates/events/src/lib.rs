@@ -45,6 +45,7 @@
 //! | [`event`], [`envelope`] | what an event is, and how it travels |
 //! | [`schema`] | what an event promises its readers, and whether a change keeps it (G12) |
 //! | [`publish`], [`relay`] | from a transaction through the outbox to the bus |
+//! | [`sequence`] | the numbers by which nothing is missed |
 //! | [`bus`], [`embedded`], [`nats`] | the seam, the log in SQLite that is behind it in process, and NATS JetStream |
 //! | [`handlers`], [`consumer`] | from the bus through the inbox into a transaction |
 //! | [`deferred`], [`dead_letters`] | what could not be handled yet, or not at all: in the service's database |
@@ -65,6 +66,7 @@ mod pattern;
 pub mod publish;
 pub mod relay;
 pub mod schema;
+pub mod sequence;
 
 pub use backoff::Backoff;
 pub use bus::{Bus, Delivery, Subscription};

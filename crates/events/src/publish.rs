@@ -48,6 +48,16 @@ impl Publish for Transaction {
     fn publish_raw(&mut self, event: CloudEvent) -> Result<()> {
         let event = complete(event, self.owner());
         let payload = event.to_json()?;
+        // Here, where everything can still be undone, and not when the bus refuses it.
+        let (size, limit) = (payload.len(), self.message_limit());
+        if size > limit {
+            return Err(Error::TooLarge {
+                kind: event.kind,
+                id: event.id,
+                size,
+                limit,
+            });
+        }
         self.enqueue(outbox::Message {
             key: event.key().to_owned(),
             id: event.id,

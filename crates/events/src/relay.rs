@@ -8,7 +8,7 @@
 //!   the database is fenced, so one that was asleep while another took over cannot undo what that one did.
 //! - An event that cannot be brought (it is not readable, or larger than the bus takes) is set aside with its error,
 //!   and the others go on, also those of its key: it may never be fit to be sent. `outbox status` names it, and
-//!   those who receive the next of its key see that one is missing.
+//!   those who receive the next of its key see by its [number](crate::sequence) that one is missing.
 //! - What the bus has confirmed is kept for a [while](Options::replay_window), so that it can be sent again
 //!   ([`Database::outbox_replay`]).
 //!
@@ -98,7 +98,8 @@ pub struct Published {
 /// meanwhile. There may be any number of relays for a database, in one process or in many: one of them works.
 pub async fn run(db: Database, bus: Arc<dyn Bus>, options: Options, shutdown: CancellationToken) {
     loop {
-        let Some(leadership) = lead(&db, &shutdown).await else {
+        // Boxed, for all of it is large, and whoever awaits this should not be.
+        let Some(leadership) = Box::pin(lead(&db, &shutdown)).await else {
             return;
         };
         let mut leader = Leader::new(&db, bus.as_ref(), &options, leadership);
@@ -106,11 +107,12 @@ pub async fn run(db: Database, bus: Arc<dyn Bus>, options: Options, shutdown: Ca
             shutdown.cancelled().await;
             env::sleep(FLUSH).await;
         };
+        let serving = Box::pin(serve(&mut leader, &options.backoff, &shutdown));
         let ended = tokio::select! {
             biased;
-            ended = serve(&mut leader, &options.backoff, &shutdown) => ended,
+            ended = serving => ended,
             () = flushed => Ended::Left("the bus was too slow".to_owned()),
-            never = prune(&db, options.replay_window) => match never {},
+            never = Box::pin(prune(&db, options.replay_window)) => match never {},
         };
         match ended {
             Ended::Deposed => {}

@@ -21,7 +21,6 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use data::Database;
 use env::Problem;
 use events::{
     DeadLetter, DeadLetters,
@@ -31,8 +30,9 @@ use identity::{RequireToken, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Context, Error, Rejection, Result, Settings, System,
+    Context, Rejection, Result, Settings, System,
     extract::{Path, Query},
+    operator::databases,
 };
 
 /// How many are on a page that does not say.
@@ -41,33 +41,17 @@ const PAGE: u32 = 100;
 /// The dead letters of the services of `system` whose databases `settings` name, or of `only` one of them.
 ///
 /// # Errors
-/// [`Error::UnknownService`], and [`Error::Start`] for a database that cannot be opened.
+/// As [`databases`].
 pub async fn open(
     system: &System,
     settings: &Settings,
     only: Option<&str>,
 ) -> Result<BTreeMap<String, DeadLetters>> {
-    if let Some(only) = only {
-        system.find(only)?;
-    }
-    let names = system.services().iter().map(crate::Service::name);
-    let mut found = BTreeMap::new();
-    for name in names.filter(|name| only.is_none_or(|only| only == *name)) {
-        let url = settings.database_of(name);
-        let file = url.reveal().strip_prefix("sqlite:");
-        // A service that never ran has no file, and none is made by looking.
-        if file.is_some_and(|file| !std::path::Path::new(file).exists()) {
-            continue;
-        }
-        let failed = Error::start::<data::Error>(name, "database");
-        let db = Database::open(url.reveal()).await.map_err(failed)?;
-        let db = db.owned_by(name);
-        events::install(&db)
-            .await
-            .map_err(Error::start(name, "events"))?;
-        found.insert(name.to_owned(), DeadLetters::of(&db));
-    }
-    Ok(found)
+    let databases = databases(system, settings, only).await?;
+    let letters = databases
+        .into_iter()
+        .map(|(name, db)| (name, DeadLetters::of(&db)));
+    Ok(letters.collect())
 }
 
 pub(crate) fn routes(context: Context, verifier: Verifier) -> Router {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -13,9 +14,27 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use env::chain;
 use serde::Serialize;
 
 use crate::Context;
+
+/// What the database says of its outbox and inbox, now.
+async fn measure(context: &Context) -> events::Result<()> {
+    let (db, metrics) = (context.db(), context.metrics());
+    let outbox = db.outbox_status().await?;
+    let lag = outbox
+        .oldest
+        .map(|oldest| env::now().duration_since(oldest));
+    let lag = lag.map_or(Duration::ZERO, |lag| {
+        Duration::try_from(lag).unwrap_or_default()
+    });
+    metrics.outbox_backlog(outbox.unsent);
+    metrics.outbox_lag(lag);
+    metrics.outbox_refused(outbox.refused);
+    metrics.missing_events(events::sequence::missing(db).await?);
+    Ok(())
+}
 
 /// Whether a service takes requests; false before it has started and from the moment that it stops.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +127,10 @@ fn state(up: bool) -> &'static str {
 }
 
 async fn metrics(State((context, _)): Shared) -> Response {
+    if let Err(error) = measure(&context).await {
+        // Then the figures are those of the last time.
+        tracing::debug!(error = chain(&error), "cannot measure the database");
+    }
     let text = context.metrics().render();
     (
         [(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)],

@@ -111,6 +111,11 @@ struct Guide;
 #[doc = include_str!("../../../docs/guide/event-store.md")]
 struct EventStoreGuide;
 
+/// Its chapter on events.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/events.md")]
+struct EventsGuide;
+
 /// Its chapter on sagas.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/sagas.md")]

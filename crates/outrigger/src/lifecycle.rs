@@ -95,7 +95,8 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
     let published = &service.declared_messages().published;
     let db = db
         .owned_by(name)
-        .publishing(published.iter().map(Message::uri));
+        .publishing(published.iter().map(Message::uri))
+        .limiting_messages(platform.settings().messaging.max_event_size);
     db.migrate(service.declared_migrations())
         .await
         .map_err(start("migrations"))?;
@@ -162,6 +163,7 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     life.handling.spawn(forget(context.clone(), keep, stop));
     let options = relay::Options {
         replay_window: settings.replay_window,
+        observer: Some(published(context)),
         ..relay::Options::default()
     };
     life.relaying
@@ -183,10 +185,26 @@ async fn forget(context: Context, keep: Duration, stop: CancellationToken) {
         if let Err(error) = context.db().prune_idempotency(before).await {
             tracing::warn!(error = %chain(&error), "cannot forget requests that were answered");
         }
+        if let Err(error) = events::sequence::forget(context.db(), days(INBOX_DAYS)).await {
+            tracing::warn!(error = %chain(&error), "cannot forget the numbers of events");
+        }
         if let Err(error) = context.sagas().forget(days(SAGA_DAYS)).await {
             tracing::warn!(error = %chain(&error), "cannot forget sagas that have ended");
         }
     }
+}
+
+/// Every batch that the bus was given is in the service's figures.
+fn published(context: &Context) -> relay::Observer {
+    let metrics = context.metrics().clone();
+    Arc::new(move |batch| {
+        metrics.batch_published(batch.outcome, batch.duration);
+        if batch.outcome.is_ok() {
+            for kind in &batch.kinds {
+                metrics.message_sent(kind);
+            }
+        }
+    })
 }
 
 /// Every message that was handled is in the service's figures.

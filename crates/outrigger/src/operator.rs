@@ -1,4 +1,5 @@
-//! The sagas of a whole system, for those who look after it: the verb `sagas` works on this.
+//! What the services of a whole system keep, for those who look after it: the verbs `sagas`, `outbox` and `dead-letters`
+//! work on this.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,6 +16,44 @@ pub struct Operator {
     services: BTreeMap<String, Sagas>,
 }
 
+/// The databases of the services of `system`, or of `only` one of them, whether they run or not. One that never ran has
+/// none yet.
+///
+/// # Errors
+/// [`Error::UnknownService`], and [`Error::Start`] for a database that cannot be opened.
+pub async fn databases(
+    system: &System,
+    settings: &Settings,
+    only: Option<&str>,
+) -> Result<BTreeMap<String, Database>> {
+    if let Some(only) = only {
+        system.find(only)?;
+    }
+    let mut databases = BTreeMap::new();
+    for service in system.services() {
+        let name = service.name();
+        let url = settings.database_of(name);
+        let file = url.reveal().strip_prefix("sqlite:");
+        // None is made by looking.
+        let never_ran = file.is_some_and(|file| !Path::new(file).exists());
+        if never_ran || only.is_some_and(|only| only != name) {
+            continue;
+        }
+        let failed = Error::start::<data::Error>(name, "database");
+        let db = Database::open(url.reveal()).await.map_err(failed)?;
+        let published = &service.declared_messages().published;
+        let db = db
+            .owned_by(name)
+            .publishing(published.iter().map(Message::uri))
+            .limiting_messages(settings.messaging.max_event_size);
+        events::install(&db)
+            .await
+            .map_err(Error::start(name, "events"))?;
+        databases.insert(name.to_owned(), db);
+    }
+    Ok(databases)
+}
+
 impl Operator {
     /// Opens what there is of `system` in the databases that `settings` name.
     ///
@@ -22,26 +61,12 @@ impl Operator {
     /// [`Error::Start`] for a database that cannot be opened.
     pub async fn open(system: &System, settings: &Settings) -> Result<Self> {
         let mut services = BTreeMap::new();
-        for service in system.services() {
-            let name = service.name();
-            let url = settings.database_of(name);
-            let file = url.reveal().strip_prefix("sqlite:");
-            // A service that never ran has no file, and none is made by looking.
-            if file.is_some_and(|file| !Path::new(file).exists()) {
-                continue;
-            }
-            let failed = Error::start::<data::Error>(name, "database");
-            let db = Database::open(url.reveal()).await.map_err(failed)?;
-            let published = &service.declared_messages().published;
-            let db = db
-                .owned_by(name)
-                .publishing(published.iter().map(Message::uri));
-            events::install(&db)
+        for (name, db) in databases(system, settings, None).await? {
+            let sagas = Sagas::open(db)
                 .await
-                .map_err(Error::start(name, "events"))?;
-            let sagas = Sagas::open(db).await.map_err(Error::start(name, "sagas"))?;
-            service.register_sagas(&sagas);
-            services.insert(name.to_owned(), sagas);
+                .map_err(Error::start(&name, "sagas"))?;
+            system.find(&name)?.register_sagas(&sagas);
+            services.insert(name, sagas);
         }
         Ok(Self { services })
     }

@@ -158,6 +158,9 @@ pub struct Messaging {
     /// For how long a service keeps the events that the bus has, so that they can be sent again. Default `1h`.
     #[serde(with = "friendly")]
     pub replay_window: Duration,
+    /// How many bytes the JSON of an event may have: a larger one is refused when it is published. A bus must take
+    /// somewhat more, for the headers. Default 1 MiB less 16 KiB (1032192).
+    pub max_event_size: usize,
 }
 
 impl Default for Messaging {
@@ -167,6 +170,7 @@ impl Default for Messaging {
             max_deliveries: 8,
             concurrency: 64,
             replay_window: Duration::from_secs(60 * 60),
+            max_event_size: (1024 - 16) * 1024,
         }
     }
 }

@@ -82,6 +82,9 @@ fn the_text_parses_with_every_family_in_use() {
     metrics.message_sent("order.created");
     metrics.batch_published(Ok(()), milli);
     metrics.outbox_backlog(17);
+    metrics.outbox_lag(1500 * milli);
+    metrics.outbox_refused(2);
+    metrics.missing_events(3);
     metrics.breaker("user-service", "user-1", Breaker::Open);
 
     let samples = parse(&metrics.render());
@@ -104,6 +107,9 @@ fn the_text_parses_with_every_family_in_use() {
         *found[0].1
     };
     assert_eq!(of("outrigger_outbox_messages"), 17.0);
+    assert_eq!(of("outrigger_outbox_lag_seconds"), 1.5);
+    assert_eq!(of("outrigger_outbox_refused_messages"), 2.0);
+    assert_eq!(of("outrigger_missing_events"), 3.0);
     assert_eq!(of("outrigger_circuit_breaker_state"), 2.0);
     assert_eq!(of("messaging_client_sent_messages_total"), 1.0);
     let consumed =

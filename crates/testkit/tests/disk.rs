@@ -32,7 +32,7 @@ fn holds<F: Future<Output = Result<(), String>>>(life: impl Fn(Ledger) -> F) {
 
 /// A database lives through losses of power, amid an operation or between two, on a disk with other `faults`.
 async fn outages(ledger: Ledger, faults: Faults) -> Result<(), String> {
-    for _ in 0..4 {
+    for _ in 0..6 {
         ledger.disk.set_faults(Faults {
             power_fails: Odds::After(ledger.chance(600)),
             ..faults.clone()

@@ -8,7 +8,7 @@
 use env::Timestamp;
 
 use super::Message;
-use crate::{Database, Engine, Result, Row, Transaction, params};
+use crate::{Database, Result, Row, Transaction, params};
 
 /// A message that the bus does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +64,10 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn outbox_claim(&mut self, claim: i64, claims: &[Claim]) -> Result<u64> {
-        let rows = elements(self.engine());
+        let items = self.engine().items();
         let update = format!(
             "UPDATE outrigger_outbox SET claim = $2, number = CAST(item.value ->> 1 AS BIGINT)
-             FROM {rows} WHERE sequence = CAST(item.value ->> 0 AS BIGINT)"
+             FROM {items} WHERE sequence = CAST(item.value ->> 0 AS BIGINT)"
         );
         let claims: Vec<String> = claims
             .iter()
@@ -85,10 +85,10 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn outbox_sent(&mut self, sequences: &[i64]) -> Result<u64> {
-        let rows = elements(self.engine());
+        let items = self.engine().items();
         let update = format!(
             "UPDATE outrigger_outbox SET settled_at = $2
-             WHERE sequence IN (SELECT CAST(item.value ->> 0 AS BIGINT) FROM {rows})"
+             WHERE sequence IN (SELECT CAST(item.value ->> 0 AS BIGINT) FROM {items})"
         );
         let sequences: Vec<String> = sequences.iter().map(|it| format!("[{it}]")).collect();
         let list = format!("[{}]", sequences.join(","));
@@ -116,13 +116,5 @@ impl Transaction {
                           SELECT sequence FROM outrigger_outbox
                           WHERE settled_at < $1 AND refused IS NULL ORDER BY settled_at LIMIT $2)";
         self.execute(delete, params![before, limit]).await
-    }
-}
-
-/// The elements of the JSON array `$1`, as rows with the column `value`: many rows for one statement.
-fn elements(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Sqlite => "json_each($1) AS item",
-        Engine::Postgres => "jsonb_array_elements($1::jsonb) AS item (value)",
     }
 }

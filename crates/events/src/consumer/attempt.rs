@@ -15,6 +15,7 @@ use crate::{
     deferred::{Burden, Plan},
     error::{is_outage, is_poison},
     handlers::Entry,
+    sequence,
 };
 
 /// How often a transaction runs again at once, when the database asks for it (two wrote the same at the same time).
@@ -181,8 +182,12 @@ impl Consumer<'_> {
             tx.rollback().await?;
             return Ok(false);
         }
+        let gap = sequence::note(&mut tx, self.group, event).await?;
         effect.apply(&mut tx).await?;
         tx.commit().await?;
+        if let Some(gap) = gap {
+            gap.report();
+        }
         Ok(true)
     }
 

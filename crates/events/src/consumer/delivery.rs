@@ -6,6 +6,7 @@ use super::{Outcome, attempt::Consumer};
 use crate::{
     CloudEvent, Delivery, Result, Subscription,
     deferred::{self, Burden, Plan, Standing, Taken},
+    sequence,
 };
 
 /// From this delivery on an event is taken over before it is handled: it may be the one that ends the process
@@ -92,7 +93,13 @@ impl Consumer<'_> {
         let mut tx = self.db.begin().await?;
         let taken = deferred::take_over(&mut tx, burden, plan).await?;
         match taken {
-            Taken::Over => tx.commit().await?,
+            Taken::Over => {
+                let gap = sequence::note(&mut tx, self.group, burden.event).await?;
+                tx.commit().await?;
+                if let Some(gap) = gap {
+                    gap.report();
+                }
+            }
             // Not before it is durable what was seen.
             Taken::Before | Taken::NotHeld => tx.rollback().await?,
         }

@@ -9,7 +9,7 @@ use data::{
 use env::chain;
 
 use super::{Options, Published};
-use crate::{Bus, CloudEvent, Error, Result};
+use crate::{Bus, CloudEvent, Error, Result, sequence};
 
 /// How many events are brought at once.
 const BATCH: u32 = 256;
@@ -31,6 +31,8 @@ struct Batch {
     events: Vec<CloudEvent>,
     /// Where they are in the outbox.
     places: Vec<i64>,
+    /// Their [numbers](sequence), of those that have been claimed before.
+    numbers: Vec<Option<i64>>,
     /// What cannot be sent.
     refused: Vec<Refusal>,
 }
@@ -41,6 +43,15 @@ type Refusal = (i64, String);
 impl Batch {
     fn is_empty(&self) -> bool {
         self.places.is_empty() && self.refused.is_empty()
+    }
+
+    fn numbered(mut self, numbers: Vec<Option<i64>>) -> Self {
+        for (event, number) in self.events.iter_mut().zip(&numbers) {
+            if let Some(number) = number {
+                sequence::put(event, *number);
+            }
+        }
+        Self { numbers, ..self }
     }
 }
 
@@ -73,6 +84,7 @@ impl<'a> Leader<'a> {
 
     async fn try_to_bring(&mut self) -> Result<bool> {
         if self.unsure {
+            crate::install(self.db).await?;
             self.bring_claimed().await?;
             self.unsure = false;
         }
@@ -102,14 +114,18 @@ impl<'a> Leader<'a> {
         if sent.is_empty() && batch.is_empty() {
             return Ok(batch);
         }
-        let claims: Vec<Claim> = batch.places.iter().map(|&place| (place, None)).collect();
-        let work = async |mut tx: Transaction| {
+        let claiming = async |mut tx: Transaction| {
             self.leadership.fence(&mut tx).await?;
             settle(&mut tx, sent, &batch.refused).await?;
-            tx.outbox_claim(claim, &claims).await
+            let events = batch.events.iter().zip(batch.numbers.iter().copied());
+            let numbers = sequence::assign(&mut tx, events).await?;
+            let places = batch.places.iter().copied();
+            let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
+            tx.outbox_claim(claim, &claims).await?;
+            Ok::<_, Error>(numbers)
         };
-        self.db.transaction(work).await?;
-        Ok(batch)
+        let numbers = self.db.transaction(claiming).await?;
+        Ok(batch.numbered(numbers))
     }
 
     /// Sends what a leader before this has claimed and not settled, or this one before an error.
@@ -119,6 +135,8 @@ impl<'a> Leader<'a> {
             if batch.is_empty() {
                 return Ok(());
             }
+            let numbers = mem::take(&mut batch.numbers);
+            batch = batch.numbered(numbers);
             if self.refused {
                 batch = self.publish_each(batch).await?;
             } else {
@@ -136,13 +154,16 @@ impl<'a> Leader<'a> {
     fn read(&self, rows: Vec<Unsent>) -> Batch {
         let mut batch = Batch::default();
         for Unsent {
-            sequence, message, ..
+            sequence,
+            message,
+            number,
         } in rows
         {
             match CloudEvent::from_json(&message.payload) {
                 Ok(event) => {
                     batch.events.push(event);
                     batch.places.push(sequence);
+                    batch.numbers.push(number);
                 }
                 Err(error) => {
                     let error = self.set_aside(&message.id, &message.topic, &error);

@@ -216,8 +216,18 @@ impl Process {
         let replies = sagas.handlers(Handlers::new());
         let replies = sagas.signal_handler(replies, |rung: &Rung| rung.bell.clone());
         let (_, _, _, left, right) = futures::join!(
-            relay::run(starter.clone(), bus.clone(), relay::Options::default(), stop.clone()),
-            relay::run(worker.clone(), bus.clone(), relay::Options::default(), stop.clone()),
+            relay::run(
+                starter.clone(),
+                bus.clone(),
+                relay::Options::default(),
+                stop.clone()
+            ),
+            relay::run(
+                worker.clone(),
+                bus.clone(),
+                relay::Options::default(),
+                stop.clone()
+            ),
             sagas.run_timers(stop.clone()),
             consume(&starter, STARTER, replies),
             consume(&worker, WORKER, commands),

@@ -1,4 +1,6 @@
-//! What is, rather than what happened: the outbox's backlog and the circuit breakers.
+//! What is, rather than what happened: the outbox, what is missing, and the circuit breakers.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -26,6 +28,9 @@ struct Target {
 
 pub(super) struct Families {
     outbox: Gauge,
+    outbox_lag: Gauge<f64, AtomicU64>,
+    outbox_refused: Gauge,
+    missing: Gauge,
     breakers: Family<Target, Gauge>,
 }
 
@@ -35,6 +40,21 @@ impl Families {
             outbox: registry.own(
                 "outrigger_outbox_messages",
                 "Messages that are committed and not yet accepted by the bus",
+                Gauge::default(),
+            ),
+            outbox_lag: registry.own(
+                "outrigger_outbox_lag_seconds",
+                "Age of the oldest message that is committed and not yet accepted by the bus; 0 when there is none",
+                Gauge::default(),
+            ),
+            outbox_refused: registry.own(
+                "outrigger_outbox_refused_messages",
+                "Messages that are set aside because they cannot be sent",
+                Gauge::default(),
+            ),
+            missing: registry.own(
+                "outrigger_missing_events",
+                "Events that the bus has lost: later ones of their key have come",
                 Gauge::default(),
             ),
             breakers: registry.own(
@@ -51,6 +71,23 @@ impl Metrics {
     pub fn outbox_backlog(&self, messages: u64) {
         let messages = i64::try_from(messages).unwrap_or(i64::MAX);
         self.inner.state.outbox.set(messages);
+    }
+
+    /// The oldest of those is so old.
+    pub fn outbox_lag(&self, age: Duration) {
+        self.inner.state.outbox_lag.set(age.as_secs_f64());
+    }
+
+    /// So many messages cannot be sent and are set aside.
+    pub fn outbox_refused(&self, messages: u64) {
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        self.inner.state.outbox_refused.set(messages);
+    }
+
+    /// So many events are known to be missing.
+    pub fn missing_events(&self, events: u64) {
+        let events = i64::try_from(events).unwrap_or(i64::MAX);
+        self.inner.state.missing.set(events);
     }
 
     /// The breaker for `instance` of the service `target` is in `state` now.

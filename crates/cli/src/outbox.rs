@@ -1,0 +1,169 @@
+//! `outbox`: what services have still to send, what they cannot send, and what they miss. The system may run or not.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+use jiff::SignedDuration;
+use outrigger::{
+    Settings, System,
+    data::{Database, outbox::Status},
+    env,
+    events::sequence::{self, Gap},
+    operator::databases,
+};
+use serde_json::{Value, json};
+
+use crate::{Error, Global, Output, say};
+
+/// How many are shown of what is set aside or missing, of each service.
+const SHOWN: u32 = 100;
+
+/// Show what waits to be sent, and send events again
+#[derive(Args)]
+#[command(after_help = "Examples:
+  shop outbox status
+  shop outbox status --service order-service --output json
+  shop outbox replay --service order-service --since 10m
+  shop outbox drop --service order-service 01982f6e-7c1d-7a55-8d5e-0f6f0b0c9a11
+
+A replay is for a bus that has lost what it had confirmed; whoever has handled an event knows it by its id.")]
+pub(crate) struct Outbox {
+    #[command(subcommand)]
+    action: Action,
+    /// The folder of the databases [default: .outrigger]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only that of this service
+    #[arg(long, global = true, value_name = "NAME")]
+    service: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show what waits and since when, what is set aside and why, and what is missing
+    Status,
+    /// Send again what was sent since, as far as it is kept, and what was set aside since
+    Replay {
+        /// How long ago, such as 10m
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        since: Duration,
+    },
+    /// Give up an event that is set aside
+    Drop {
+        /// The id of the event
+        id: String,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed: SignedDuration = text
+        .parse()
+        .map_err(|_| "write it as `10m`, `90s` or `1h 30m`".to_owned())?;
+    Duration::try_from(signed).map_err(|_| "a time that is gone by has no sign".to_owned())
+}
+
+impl Outbox {
+    pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| ("data", path.display().to_string()));
+        let settings = Settings::load(&global.config, data)?;
+        let outboxes = databases(&system, &settings, self.service.as_deref()).await?;
+        match self.action {
+            Action::Status => status(&outboxes, global.output).await?,
+            Action::Replay { since } => {
+                let mut replayed = 0;
+                for (service, db) in &outboxes {
+                    replayed += db.outbox_replay(before(since)).await.map_err(of(service))?;
+                }
+                match global.output {
+                    Output::Json => say(json!({ "replayed": replayed })),
+                    Output::Human => say(format!("{replayed} event(s) are sent again")),
+                }
+            }
+            Action::Drop { id } => {
+                let mut dropped = false;
+                for (service, db) in &outboxes {
+                    dropped |= db.outbox_drop(&id).await.map_err(of(service))?;
+                }
+                if !dropped {
+                    return Err(Error::NotSetAside(id));
+                }
+                match global.output {
+                    Output::Json => say(json!({ "dropped": id })),
+                    Output::Human => say(format!("{id} is given up")),
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn before(since: Duration) -> env::Timestamp {
+    env::now()
+        .saturating_sub(since)
+        .unwrap_or(env::Timestamp::MIN)
+}
+
+async fn status(outboxes: &BTreeMap<String, Database>, output: Output) -> Result<(), Error> {
+    let mut all = Vec::new();
+    for (service, db) in outboxes {
+        let Status {
+            unsent,
+            oldest,
+            refused,
+        } = db.outbox_status().await.map_err(of(service))?;
+        let set_aside = db.outbox_refused(SHOWN).await.map_err(of(service))?;
+        let gaps = sequence::gaps(db, SHOWN).await?;
+        let set_aside: Vec<Value> = set_aside
+            .into_iter()
+            .map(|it| {
+                let (id, kind, key) = (it.message.id, it.message.topic, it.message.key);
+                json!({ "id": id, "type": kind, "key": key, "at": it.at, "error": it.error })
+            })
+            .collect();
+        match output {
+            Output::Json => all.push(json!({
+                "service": service, "unsent": unsent, "oldest": oldest,
+                "refused": refused, "setAside": set_aside, "gaps": gaps,
+            })),
+            Output::Human => {
+                let since = oldest.map_or(String::new(), |oldest| format!(" since {oldest}"));
+                say(format!(
+                    "{service}: {unsent} event(s) to be sent{since}, {refused} set aside"
+                ));
+                for event in &set_aside {
+                    let text = |name: &str| event[name].as_str().unwrap_or_default();
+                    let (id, kind, error) = (text("id"), text("type"), text("error"));
+                    say(format!("  set aside: {id}  {kind}: {error}"));
+                }
+                gaps.iter().for_each(missing);
+            }
+        }
+    }
+    if output == Output::Json {
+        say(json!({ "outboxes": all }));
+    }
+    Ok(())
+}
+
+fn missing(gap: &Gap) {
+    let Gap {
+        source,
+        kind,
+        key,
+        first,
+        last,
+        ..
+    } = gap;
+    say(format!(
+        "  missing: {kind} of {source} about {key}, numbers {first} to {last}; \
+         `outbox replay --service {source} --since ..` sends them again while they are kept"
+    ));
+}
+
+fn of(service: &str) -> impl FnOnce(outrigger::data::Error) -> Error {
+    let service = service.to_owned();
+    move |source| Error::Outbox { service, source }
+}
