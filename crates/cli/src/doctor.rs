@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Args;
 use outrigger::{
     Settings, System,
-    data::sqlite_version,
     env::{Finding, Severity},
     events::nats,
 };
@@ -15,16 +14,19 @@ use crate::{Error, Global, Output, say};
 
 /// Look at the bus and the databases that the settings name, and say what is wrong with them
 ///
-/// It changes nothing. The exit code is 0 when nothing is worse than a warning, and 1 otherwise.
+/// Each finding says what it means and what to do. It changes nothing. The exit code is 0 when nothing is worse than a
+/// warning, and 1 otherwise.
 #[derive(Args)]
-#[command(after_help = "Example:\n  shop doctor --output json")]
+#[command(
+    after_help = "Examples:\n  shop doctor\n  shop doctor --config production.toml --output json"
+)]
 pub(crate) struct Doctor {}
 
 impl Doctor {
     pub(crate) async fn run(self, system: &System, global: &Global) -> Result<ExitCode, Error> {
         let settings = Settings::load(&global.config, None)?;
         let mut findings = bus(&settings).await?;
-        findings.push(sqlite());
+        findings.extend(databases(system, &settings).await);
         let worst = findings.iter().map(|it| it.severity).max();
         match global.output {
             Output::Json => say(json!({ "system": system.name(), "findings": findings })),
@@ -48,11 +50,18 @@ async fn bus(settings: &Settings) -> Result<Vec<Finding>, Error> {
     }
 }
 
-fn sqlite() -> Finding {
-    match sqlite_version() {
-        Ok(version) => Finding::fine("SQLite", format!("version {version}")),
-        Err(error) => Finding::new(Severity::Error, "SQLite", outrigger::env::chain(&error), ""),
+/// What is found of a server that several services share is said once.
+async fn databases(system: &System, settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in system.services() {
+        let url = settings.database_of(service.name());
+        for finding in outrigger::data::check(url.reveal()).await {
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
     }
+    findings
 }
 
 fn line(finding: &Finding) -> String {

@@ -65,6 +65,7 @@
 //! | [`database`] | opening, reading, beginning |
 //! | [`transaction`] | writing |
 //! | `owner.rs` | whose database it is |
+//! | `check.rs` | whether it is set as the guarantees need it |
 //! | `retry.rs` | running a transaction again after a conflict |
 //! | [`engine`] | which engine it is, and the dispatch |
 //! | [`value`], [`row`] | what goes in and what comes out |
@@ -76,6 +77,7 @@
 //! | [`error`] | what can go wrong, classified once |
 
 pub mod changes;
+mod check;
 mod control;
 pub mod database;
 pub mod engine;
@@ -96,12 +98,13 @@ pub mod transaction;
 pub mod value;
 
 pub use changes::Changes;
+pub use check::check;
 pub use database::Database;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use leader::Leadership;
 pub use migrations::Migration;
-pub use postgres::provision;
+pub use postgres::{is_provisioned, provision};
 pub use row::{FromValue, Row};
 pub use sqlite::{QUEUE_LIMIT, sqlite_version};
 pub use timers::Timer;

@@ -9,9 +9,11 @@
 //! | `member.rs` | one transaction |
 //! | `notifier.rs` | waking other processes |
 //! | `provision.rs` | a database and a role for a service |
+//! | `check.rs` | whether it is set as the guarantees need it |
 //! | `value.rs`, `numeric.rs` | values on the wire |
 //! | `failure.rs` | the server's codes, read once |
 
+mod check;
 mod connection;
 mod failure;
 mod member;
@@ -27,8 +29,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-pub(crate) use self::member::Member;
-pub use self::provision::provision;
+pub use self::provision::{is_provisioned, provision};
+pub(crate) use self::{check::check, member::Member};
 use self::{
     connection::{Connection, Place},
     notifier::Notifier,
@@ -67,6 +69,7 @@ impl Postgres {
         let target = Arc::new(Target::parse(url)?);
         let mut connection = Connection::open(&target).await?;
         check_version(&mut connection).await?;
+        check::warn(&mut connection, &target).await?;
         connection
             .batch(&format!(
                 "BEGIN READ WRITE; SELECT pg_advisory_xact_lock({OPENING}); {LEDGER} COMMIT"

@@ -29,6 +29,17 @@ pub enum Error {
         /// Whom.
         target: String,
     },
+    /// Two services that the settings give the same database.
+    #[error(
+        "{one} and {other} would share a database, and each service has its own: write `{{service}}` into the path of \
+         `database`, as in `postgres://{{service}}:…@host/{{service}}`, or name one under `[services.{other}]`"
+    )]
+    SharedDatabase {
+        /// A service.
+        one: String,
+        /// Another one.
+        other: String,
+    },
     /// The folder of the databases cannot be made.
     #[error("cannot make the data folder {}; check its permissions, or name another with --data", path.display())]
     DataFolder {

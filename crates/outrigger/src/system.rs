@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway,
-    RunningService, Service, Violation, boundary, lifecycle,
+    RunningService, Service, Settings, Violation, boundary, lifecycle,
 };
 
 /// A system: its services, its gateway, and what must be true of it.
@@ -280,7 +280,8 @@ impl System {
     /// Starts one service on `platform`.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::UnknownService`], [`Error::Listen`] and [`Error::Start`].
+    /// [`Error::Invalid`], [`Error::SharedDatabase`], [`Error::UnknownService`], [`Error::Listen`] and
+    /// [`Error::Start`].
     pub async fn start_service(
         &self,
         name: &str,
@@ -288,6 +289,7 @@ impl System {
         listen: SocketAddr,
     ) -> Result<RunningService> {
         self.check()?;
+        self.check_databases(platform.settings())?;
         lifecycle::start_service(self.find(name)?, platform, listen).await
     }
 
@@ -312,6 +314,7 @@ impl System {
     /// started is stopped again.
     pub async fn start(&self, platform: Platform) -> Result<Running> {
         self.check()?;
+        self.check_databases(platform.settings())?;
         let mut running = Running::new(platform.clone());
         match self.start_all(&platform, &mut running).await {
             Ok(()) => Ok(running),
@@ -341,6 +344,25 @@ impl System {
         if self.gateway.is_some() {
             let listen = platform.settings().gateway.listen;
             running.set_gateway(self.start_gateway(platform, listen).await?);
+        }
+        Ok(())
+    }
+
+    /// No two services have one database, whoever they say they are there.
+    fn check_databases(&self, settings: &Settings) -> Result<()> {
+        let mut taken = BTreeMap::new();
+        for service in &self.services {
+            let url = settings.database_of(service.name());
+            let place = match url.reveal().rsplit_once('@') {
+                Some((_, place)) => place,
+                None => url.reveal(),
+            };
+            if let Some(one) = taken.insert(place.to_owned(), service.name()) {
+                return Err(Error::SharedDatabase {
+                    one: one.to_owned(),
+                    other: service.name().to_owned(),
+                });
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use outrigger::{Settings, env::config::Loader};
+use outrigger::{Error, Platform, Service, Settings, System, env::config::Loader};
 
 fn load(text: &str) -> Result<Settings, String> {
     let loader = Loader::default().text(Path::new("outrigger.toml"), text);
@@ -53,4 +53,52 @@ fn a_key_that_does_not_exist_is_named_with_the_nearest_that_does() {
             format!("outrigger.toml sets `{wrong}`, which does not exist; did you mean `{right}`?");
         assert_eq!(error, expected);
     }
+}
+
+#[tokio::test]
+async fn two_services_with_one_database_do_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let system = System::new("pair")
+        .service(Service::new("one-service"))
+        .service(Service::new("two-service"));
+    for text in [
+        "database = \"postgres://shop:secret@127.0.0.1:1/shop\"",
+        "database = \"postgres://{service}:secret@127.0.0.1:1/shop\"",
+        "[services.one-service]\ndatabase = \"sqlite:x\"\n[services.two-service]\ndatabase = \"sqlite:x\"",
+    ] {
+        let mut settings = load(text).expect("well-formed");
+        settings.data = folder.path().to_owned();
+        let platform = Platform::embedded(settings).await.expect("a platform");
+        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let whole = system.start(platform.clone()).await.err();
+        let part = system.start_service("one-service", &platform, listen).await;
+        for error in [whole, part.err()] {
+            let error = error.expect(text);
+            assert!(matches!(error, Error::SharedDatabase { .. }), "{error:?}");
+            let said = error.to_string();
+            let begins = "one-service and two-service would share a database";
+            assert!(
+                said.starts_with(begins) && said.contains("`{service}`"),
+                "{said}"
+            );
+            assert!(!said.contains("secret"), "{said}");
+        }
+        platform.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn services_with_a_database_each_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = folder.path().join("{service}.sqlite");
+    let text = format!("database = \"sqlite:{}\"", files.display());
+    let mut settings = load(&text).expect("well-formed");
+    settings.data = folder.path().to_owned();
+    let platform = Platform::embedded(settings).await.expect("a platform");
+    let system = System::new("pair")
+        .service(Service::new("one-service"))
+        .service(Service::new("two-service"));
+    let running = system.start(platform).await.expect("it starts");
+    assert_eq!(running.services().len(), 2);
+    running.stop().await;
 }

@@ -68,6 +68,18 @@ pub async fn provision(admin: &str, name: &str, password: &str) -> Result<()> {
         .await
 }
 
+/// Whether there are a role and a database of this name on the server of `admin`.
+///
+/// # Errors
+/// [`Error::Url`], [`Error::Open`], [`Error::Unavailable`].
+pub async fn is_provisioned(admin: &str, name: &str) -> Result<bool> {
+    let mut server = Connection::open(&Arc::new(Target::parse(admin)?)).await?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)
+                  AND EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)";
+    let rows = server.query(sql, params![name], Place::Within).await?;
+    rows.first().map_or(Ok(false), |row| row.get(0))
+}
+
 fn without_password(error: Error) -> Error {
     match error {
         Error::Statement { kind, source, .. } => Error::Statement {

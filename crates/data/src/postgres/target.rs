@@ -86,12 +86,17 @@ impl Target {
 
     /// Where it is, for errors: without user and password.
     pub(super) fn place(&self) -> String {
+        format!("{}/{}", self.servers(), self.database())
+    }
+
+    /// The same without the database.
+    pub(super) fn servers(&self) -> String {
         let hosts: Vec<_> = self
             .hosts
             .iter()
             .map(|(host, port)| format!("{host}:{port}"))
             .collect();
-        format!("postgres://{}/{}", hosts.join(","), self.database())
+        format!("postgres://{}", hosts.join(","))
     }
 
     /// What encrypts a connection to `host`.
