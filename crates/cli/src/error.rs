@@ -29,6 +29,37 @@ pub(crate) enum Error {
     /// The bus cannot be looked at.
     #[error("cannot look at the bus")]
     Bus(#[from] outrigger::events::Error),
+    /// Nobody says who may make databases.
+    #[error(
+        "name the administrator of the server: --admin-url, or the variable ADMIN_DATABASE_URL"
+    )]
+    NoAdminUrl,
+    /// The database or the role of a service could not be made.
+    #[error(
+        "cannot make the database of {service}; may the role of --admin-url create roles and databases?"
+    )]
+    Provision {
+        /// The service.
+        service: String,
+        /// What the server says.
+        #[source]
+        source: outrigger::data::Error,
+    },
+    /// The settings could not be written.
+    #[error("cannot write the settings to {}; give the roles other passwords with --new-passwords", path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that is to hold passwords is open to others.
+    #[error("others may read {0}, and passwords go there; `chmod 600 {0}` first", path.display())]
+    ReadByOthers {
+        /// The file.
+        path: PathBuf,
+    },
     /// What a service keeps of events could not be read or changed.
     #[error("{service}: the dead letters cannot be read or changed")]
     DeadLetters {

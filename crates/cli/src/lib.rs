@@ -9,11 +9,12 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `dead_letters`, `outbox`, `sagas`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
+//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
 //! output, everything else to standard error; with `--output json` standard output holds JSON only.
 
 mod audit;
 mod check;
+mod database;
 mod dead_letters;
 mod deploy;
 mod describe;
@@ -80,6 +81,7 @@ enum Verb {
     Serve(serve::Serve),
     Check(check::Check),
     Audit(audit::Audit),
+    Database(database::Database),
     DeadLetters(dead_letters::DeadLetters),
     Outbox(outbox::Outbox),
     Sagas(sagas::Sagas),
@@ -117,6 +119,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
+        Verb::Database(database) => runtime()?.block_on(database.run(&system, &global)),
         Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Outbox(outbox) => runtime()?.block_on(outbox.run(system, &global)),
         Verb::Sagas(sagas) => runtime()?.block_on(sagas.run(system, &global)),
