@@ -279,6 +279,11 @@ impl Stage {
         self.trace.keep_timeline();
     }
 
+    /// The timeline, if one is kept, begins here: what was before is forgotten.
+    pub fn begin_timeline(&self) {
+        self.trace.begin_timeline();
+    }
+
     /// The timeline, if one was kept.
     pub fn take_timeline(&self) -> Option<Timeline> {
         self.trace.take_timeline()

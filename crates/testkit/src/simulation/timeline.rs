@@ -63,6 +63,11 @@ impl Timeline {
         self
     }
 
+    /// Forgets what came before the users: that every machine starts is no news.
+    pub(super) fn begin_here(&mut self) {
+        self.entries.clear();
+    }
+
     /// Adds the begin of a request or an answer; what else is sent is its body, and is left out.
     pub(super) fn sent(&mut self, at: Duration, from: Option<&str>, to: &str, bytes: &[u8]) {
         if let Some(text) = head(bytes) {
@@ -136,17 +141,16 @@ fn fields(line: &Value) -> String {
         "correlation_id",
         "correlationId",
     ];
-    let Some(fields) = line.as_object() else {
-        return String::new();
-    };
-    let more = fields
-        .iter()
-        .filter(|(name, _)| !KNOWN.contains(&name.as_str()));
-    more.map(|(name, value)| match value {
-        Value::Object(_) => format!(" {value}"),
-        _ => format!(" {name}={value}"),
-    })
-    .collect()
+    let mut told = String::new();
+    for (name, value) in line.as_object().into_iter().flatten() {
+        match value {
+            _ if KNOWN.contains(&name.as_str()) => {}
+            Value::Object(_) => told.push_str(&fields(value)),
+            Value::String(text) => told.push_str(&format!(" {name}={text}")),
+            _ => told.push_str(&format!(" {name}={value}")),
+        }
+    }
+    told
 }
 
 impl fmt::Display for Entry {

@@ -57,6 +57,11 @@ impl Trace {
         self.sink().timeline = Some(Timeline::default());
     }
 
+    /// The timeline, if one is kept, begins here.
+    pub(super) fn begin_timeline(&self) {
+        self.tell(|timeline, _, _| timeline.begin_here());
+    }
+
     /// The timeline, if one was kept.
     pub(super) fn take_timeline(&self) -> Option<Timeline> {
         self.sink().timeline.take()

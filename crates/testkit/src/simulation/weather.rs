@@ -51,6 +51,7 @@ impl Weather {
         }
         let began = *self.began.get_or_insert_with(|| {
             stage.count_effects(self.crash);
+            stage.begin_timeline();
             stage.elapsed()
         });
         self.revive(stage);
