@@ -195,3 +195,8 @@ fn draw_two(count: usize) -> (usize, usize) {
 pub(crate) fn luck(share: f64) -> bool {
     share >= 1.0 || (env::random().below(1 << 32) as f64) < share * (1_u64 << 32) as f64
 }
+
+/// A number from 0 to 1, each as likely as the other.
+pub(crate) fn chance() -> f64 {
+    env::random().below(1 << 32) as f64 / (1_u64 << 32) as f64
+}

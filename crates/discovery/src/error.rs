@@ -107,6 +107,28 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// Another service has an instance of this id.
+    #[error("an instance of {service} has the id {id} already; ids are unique among all services")]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// The service that has it.
+        service: String,
+    },
+    /// The registry will not have it, however often it is asked.
+    #[error("the registry refuses: {problem}")]
+    Refused {
+        /// What it says.
+        problem: Box<Problem>,
+    },
+    /// The address of the hub is none.
+    #[error("{url} is not the address of a hub: {reason}; write it as http://hub:7700")]
+    HubUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// No token for the service could be minted.
     #[error("no token for {service}")]
     Token {
@@ -122,6 +144,11 @@ impl Error {
     /// Whether no connection could be made, so that nothing was sent.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Connect { .. })
+    }
+
+    /// Whether the registry is away, so that asking it again may help.
+    pub fn is_registry_away(&self) -> bool {
+        matches!(self, Self::Registry { .. })
     }
 }
 
@@ -161,7 +188,11 @@ impl From<Error> for Problem {
                 "bad-gateway",
                 "A part of the system did not answer as it should.",
             ),
-            Error::InvalidRequest { .. } | Error::Token { .. } => Self::internal(),
+            Error::InvalidRequest { .. }
+            | Error::DuplicateId { .. }
+            | Error::Refused { .. }
+            | Error::HubUrl { .. }
+            | Error::Token { .. } => Self::internal(),
         }
     }
 }

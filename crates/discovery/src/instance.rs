@@ -4,24 +4,30 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// One running copy of a service.
+/// One running copy of a service. As JSON, only `id`, `service` and `address` must be there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Instance {
     /// Unique among all instances.
     pub id: String,
     /// The service that it is a copy of.
     pub service: String,
-    /// Its version.
+    /// Its version. Default `0.0.0`.
+    #[serde(default = "no_version")]
     pub version: String,
     /// Where it takes requests.
     pub address: SocketAddr,
-    /// Where its health can be asked, as a path.
+    /// Where its health can be asked, as a path. Default `/health`.
+    #[serde(default = "health")]
     pub health_path: String,
     /// Whatever else is worth knowing.
+    #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// Where it stands, for callers that prefer what is near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// Its share of the calls, relative to the others. Default 1.
+    #[serde(default = "one")]
     pub weight: u32,
     /// Whether it is about to leave: it gets nothing new, and finishes what it has.
     #[serde(default)]
@@ -34,12 +40,12 @@ impl Instance {
         Self {
             id: env::id().to_string(),
             service: service.to_owned(),
-            version: "0.0.0".to_owned(),
+            version: no_version(),
             address,
-            health_path: "/health".to_owned(),
+            health_path: health(),
             metadata: BTreeMap::new(),
             zone: None,
-            weight: 1,
+            weight: one(),
             draining: false,
         }
     }
@@ -71,4 +77,16 @@ impl Instance {
         self.draining = true;
         self
     }
+}
+
+fn no_version() -> String {
+    "0.0.0".to_owned()
+}
+
+fn health() -> String {
+    "/health".to_owned()
+}
+
+fn one() -> u32 {
+    1
 }

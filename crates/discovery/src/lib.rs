@@ -42,5 +42,5 @@ pub use client::{Client, Clients, Configuration};
 pub use error::{Error, Result};
 pub use http::{Connector, HttpClient, http_client};
 pub use instance::Instance;
-pub use registry::{InProcess, Registry, StaticList, Ttl};
+pub use registry::{HUB, Hub, InProcess, Registry, StaticList, Ttl};
 pub use upstream::{Policy, Settings, Upstream};

@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
         "outrigger-saga",
         "outrigger-discovery",
     ],
-    &["outrigger-gateway"],
+    &["outrigger-gateway", "outrigger-hub"],
     &["outrigger"],
     &["outrigger-testkit", "outrigger-deploy"],
     &["outrigger-cli"],

@@ -1,0 +1,142 @@
+//! The registry of a hub, over HTTP.
+//!
+//! What is guaranteed: while the hub is away, everybody keeps the instances that they know, and tries again for ever,
+//! with growing random pauses; what changed meanwhile is known as soon as the hub answers.
+
+mod link;
+mod sse;
+mod watching;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::future::BoxFuture;
+use http::Method;
+use identity::Issuer;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::link::Link;
+use super::{Instances, Registry};
+use crate::{Error, Instance, Result};
+
+/// The hub's name: the audience of the tokens that it asks for.
+pub const HUB: &str = "hub";
+
+/// The registry of a hub. Cheap to clone; a clone shares connections and what is watched. When the last clone is gone,
+/// what was watched stays as it is.
+#[derive(Clone)]
+pub struct Hub(Arc<Shared>);
+
+struct Shared {
+    link: Arc<Link>,
+    watched: Watched,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
+}
+
+/// What is watched, by service.
+type Watched = Arc<Mutex<BTreeMap<String, Arc<watch::Sender<Instances>>>>>;
+
+impl Hub {
+    /// The hub at `url`, such as `http://hub:7700`. It is asked for nothing yet, and need not be there. Where it asks for
+    /// tokens, `issuer` must be granted [`CALL`](identity::CALL) for [`HUB`].
+    ///
+    /// # Errors
+    /// [`Error::HubUrl`].
+    pub fn new(url: &str, issuer: Option<Issuer>) -> Result<Self> {
+        let stop = CancellationToken::new();
+        Ok(Self(Arc::new(Shared {
+            link: Arc::new(Link::new(url, issuer)?),
+            watched: Watched::default(),
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+        })))
+    }
+}
+
+#[derive(Deserialize)]
+struct Services {
+    services: Vec<String>,
+}
+
+impl Registry for Hub {
+    fn register(&self, instance: Instance) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let path = link::path("/v1/registry/instances/{id}", &instance.id);
+            let body = serde_json::to_vec(&instance).map_err(Link::away)?;
+            match self.0.link.ask(Method::PUT, &path, body).await {
+                Err(Error::Refused { problem }) if problem.kind() == "duplicate-id" => {
+                    let service = problem.members.get("service");
+                    let service = service.and_then(|service| service.as_str());
+                    Err(Error::DuplicateId {
+                        id: instance.id,
+                        service: service.unwrap_or("another service").to_owned(),
+                    })
+                }
+                answer => answer.map(drop),
+            }
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let path = link::path("/v1/registry/instances/{id}/heartbeat", id);
+            match self.0.link.ask(Method::POST, &path, Vec::new()).await {
+                Ok(_) => Ok(true),
+                Err(Error::Refused { problem }) if problem.kind() == "unknown-instance" => {
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn deregister<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let path = link::path("/v1/registry/instances/{id}", id);
+            let answer = self.0.link.ask(Method::DELETE, &path, Vec::new()).await;
+            answer.map(drop)
+        })
+    }
+
+    /// Must be called within a runtime.
+    fn watch(&self, service: &str) -> watch::Receiver<Instances> {
+        let mut watched = self
+            .0
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = watched.get(service) {
+            return told.subscribe();
+        }
+        let (told, seen) = watch::channel(Instances::default());
+        let told = Arc::new(told);
+        watched.insert(service.to_owned(), Arc::clone(&told));
+        let watching = watching::Watching {
+            link: Arc::clone(&self.0.link),
+            service: service.to_owned(),
+            told,
+            watched: Arc::clone(&self.0.watched),
+        };
+        tokio::spawn(
+            self.0
+                .stop
+                .clone()
+                .run_until_cancelled_owned(watching.run()),
+        );
+        seen
+    }
+
+    fn services(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(async move {
+            let path = "/v1/registry/services";
+            let answer = self.0.link.ask(Method::GET, path, Vec::new()).await?;
+            let found: Services = serde_json::from_slice(&answer).map_err(Link::away)?;
+            Ok(found.services)
+        })
+    }
+}

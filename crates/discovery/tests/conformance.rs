@@ -1,0 +1,80 @@
+//! Every registry, held to the same suite.
+
+mod conformance {
+    pub(crate) mod suite;
+}
+#[allow(dead_code, reason = "the suite needs the server only")]
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use outrigger_discovery::{Hub, InProcess, Registry, Ttl};
+use tokio_util::sync::CancellationToken;
+
+const TTL: Duration = Duration::from_secs(1);
+
+/// A registry, and what must live as long as it.
+struct Fixture {
+    registry: Arc<dyn Registry>,
+    _alive: Box<dyn std::any::Any>,
+}
+
+async fn in_process() -> Fixture {
+    let registry = InProcess::new(Ttl::of(TTL));
+    let stop = CancellationToken::new();
+    let (sweeping, stopped) = (registry.clone(), stop.clone());
+    tokio::spawn(async move { sweeping.sweep(stopped).await });
+    Fixture {
+        registry: Arc::new(registry),
+        _alive: Box::new(stop.drop_guard()),
+    }
+}
+
+async fn over_http() -> Fixture {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("hub.sqlite").display());
+    let options = hub::Options {
+        ttl: Ttl::of(TTL),
+        ..hub::Options::default()
+    };
+    let hub = hub::Hub::open(&url, options).await.expect("opened");
+    let address = server::serve(hub.routes()).await;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move { hub.run(stopped).await });
+    let registry = Hub::new(&format!("http://{address}"), None).expect("an address");
+    Fixture {
+        registry: Arc::new(registry),
+        _alive: Box::new((folder, stop.drop_guard())),
+    }
+}
+
+macro_rules! hold_to {
+    ($backend:ident: $($name:ident),+ $(,)?) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let fixture = super::$backend().await;
+            crate::conformance::suite::$name(Arc::clone(&fixture.registry)).await;
+        }
+    )+};
+}
+
+macro_rules! backends {
+    ($($module:ident: $backend:ident),+ $(,)?) => {$(
+        mod $module {
+            use super::*;
+
+            hold_to!($backend:
+                an_instance_is_seen_as_it_was_registered,
+                a_watcher_sees_every_change_of_its_service,
+                registering_again_replaces,
+                an_id_is_of_one_service,
+                an_unknown_heart_is_told_so,
+                services_are_those_with_an_instance,
+                g7_rotation_ends_for_the_silent_only,
+            );
+        }
+    )+};
+}
+
+backends!(memory: in_process, hub_over_http: over_http);

@@ -1,0 +1,176 @@
+//! The client of a hub that is away, restarted, closed, or none.
+
+mod server;
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use axum::{Router, routing::any};
+use identity::{CALL, Issuer, Keyring, Verifier};
+use outrigger_discovery::{HUB, Hub, Instance, Registry, registrar};
+use server::{nobody, until};
+use tokio_util::sync::CancellationToken;
+
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// A hub that can be taken away, with every connection to it.
+struct Server(tokio::task::JoinHandle<()>);
+
+impl Server {
+    async fn start(at: SocketAddr, folder: &Path, verifier: Option<Verifier>) -> Self {
+        let options = hub::Options {
+            verifier,
+            ..hub::Options::default()
+        };
+        let url = format!("sqlite:{}", folder.join("hub.sqlite").display());
+        let hub = hub::Hub::open(&url, options).await.expect("opened");
+        Self::of(at, hub.routes()).await
+    }
+
+    async fn of(at: SocketAddr, routes: Router) -> Self {
+        let mut listener = env::net::listen(at).await.expect("the port is free");
+        Self(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(server::answer(stream, routes.clone()));
+            }
+        }))
+    }
+
+    async fn kill(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
+fn client(at: SocketAddr) -> Hub {
+    Hub::new(&format!("http://{at}"), None).expect("an address")
+}
+
+fn instance(port: u16) -> Instance {
+    Instance::new("user-service", ([127, 0, 0, 1], port).into())
+}
+
+#[tokio::test]
+async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afterwards() {
+    let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
+    let server = Server::start(at, folder.path(), None).await;
+    let registry = client(at);
+    let (first, second) = (instance(1), instance(2));
+    registry.register(first.clone()).await.expect("registered");
+    let mut seen = registry.watch("user-service");
+    seen.wait_for(|now| now.len() == 1).await.expect("kept");
+
+    server.kill().await;
+    let refused = registry.register(second.clone()).await;
+    assert!(refused.is_err_and(|error| error.is_registry_away()));
+    assert_eq!(seen.borrow().len(), 1, "the last word of the hub");
+
+    let server = Server::start(at, folder.path(), None).await;
+    assert!(
+        registry.heartbeat(&first.id).await.expect("answered"),
+        "a restarted hub forgets nothing"
+    );
+    registry.register(second).await.expect("registered");
+    let both = seen.wait_for(|now| now.len() == 2);
+    env::timeout(Duration::from_secs(10), both)
+        .await
+        .expect("seen")
+        .expect("kept");
+    server.kill().await;
+}
+
+/// What go-kratos gave up for good (#3883): a hub that was away and has forgotten everything hears of the instance again.
+#[tokio::test]
+async fn an_instance_is_registered_again_however_long_the_hub_was_away_and_whatever_it_lost() {
+    let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
+    let registry = client(at);
+    // There is no hub yet: a service starts nevertheless.
+    let registration = registrar::register(Arc::new(registry.clone()), instance(1), HEARTBEAT)
+        .await
+        .expect("a hub that is away is no refusal");
+    let leave = CancellationToken::new();
+    let kept = tokio::spawn(registration.keep(leave.clone()));
+    let there = async || {
+        registry
+            .services()
+            .await
+            .is_ok_and(|it| it == ["user-service"])
+    };
+
+    let server = Server::start(at, folder.path(), None).await;
+    until(&there).await;
+    server.kill().await;
+    let empty = tempfile::tempdir().expect("a folder");
+    let server = Server::start(at, empty.path(), None).await;
+    until(&there).await;
+
+    leave.cancel();
+    kept.await.expect("ended");
+    assert!(registry.services().await.expect("answered").is_empty());
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn g10_closed_hubs_take_a_service_at_its_own_word_only() {
+    let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
+    let keyring = Keyring::generate();
+    let verifier = Some(Verifier::new(&keyring, HUB));
+    let server = Server::start(at, folder.path(), verifier).await;
+    let grants = [(HUB.to_owned(), vec![CALL.to_owned()])];
+    let issuer = |service: &str| Issuer::new(keyring.clone(), service, grants.clone().into());
+    let url = format!("http://{at}");
+    let as_service = |name| Hub::new(&url, Some(issuer(name))).expect("an address");
+    let (users, orders) = (as_service("user-service"), as_service("order-service"));
+    let user = instance(1);
+
+    users.register(user.clone()).await.expect("its own");
+    for refused in [
+        client(at).register(user.clone()).await,
+        orders.register(user.clone()).await,
+        orders.heartbeat(&user.id).await.map(drop),
+        orders.deregister(&user.id).await,
+        client(at).services().await.map(drop),
+    ] {
+        let error = refused.expect_err("refused");
+        assert!(
+            !error.is_registry_away(),
+            "asking again is of no use: {error}"
+        );
+    }
+    let mut seen = orders.watch("user-service");
+    seen.wait_for(|now| now.len() == 1)
+        .await
+        .expect("everybody may look");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn what_is_no_hub_is_a_hub_that_is_away() {
+    let at = nobody().await;
+    let garbage = Router::new().fallback(any(async || "data: [{\"id\": 7}]\n\nhello\n"));
+    let server = Server::of(at, garbage).await;
+    let registry = client(at);
+    let seen = registry.watch("user-service");
+    let error = registry.services().await.expect_err("no hub");
+    assert!(error.is_registry_away(), "{error}");
+    assert!(seen.borrow().is_empty());
+    server.kill().await;
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_with_the_reason() {
+    let wrong = [
+        ("https://hub:7700", "its scheme is not http"),
+        ("hub:7700", "its scheme is not http"),
+        (
+            "http://hub:7700/v1",
+            "a path or a query has no meaning there",
+        ),
+        ("http:// hub", "it is not a URL"),
+    ];
+    for (url, reason) in wrong {
+        let error = Hub::new(url, None).err().expect(url).to_string();
+        assert!(error.contains(reason) && error.contains(url), "{error}");
+    }
+    assert!(Hub::new("http://hub", None).is_ok(), "7700 is the port");
+}
