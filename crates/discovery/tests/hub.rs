@@ -2,9 +2,18 @@
 
 mod server;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use axum::{Router, routing::any};
+use axum::{Router, http::StatusCode, routing::any};
+use env::Problem;
 use identity::{CALL, Issuer, Keyring, Verifier};
 use outrigger_discovery::{HUB, Hub, Instance, Registry, registrar};
 use server::{nobody, until};
@@ -84,7 +93,14 @@ async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afte
 async fn an_instance_is_registered_again_however_long_the_hub_was_away_and_whatever_it_lost() {
     let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
     let registry = client(at);
-    // There is no hub yet: a service starts nevertheless.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let in_trouble = Router::new().fallback(any(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Later.")
+    }));
+    let server = Server::of(at, in_trouble).await;
+    // There is no hub to speak of yet: a service starts nevertheless.
     let registration = registrar::register(Arc::new(registry.clone()), instance(1), HEARTBEAT)
         .await
         .expect("a hub that is away is no refusal");
@@ -97,6 +113,8 @@ async fn an_instance_is_registered_again_however_long_the_hub_was_away_and_whate
             .is_ok_and(|it| it == ["user-service"])
     };
 
+    until(async || asked.load(Ordering::Relaxed) > 20).await;
+    server.kill().await;
     let server = Server::start(at, folder.path(), None).await;
     until(&there).await;
     server.kill().await;
