@@ -3,7 +3,6 @@
 mod conformance {
     pub(crate) mod suite;
 }
-#[allow(dead_code, reason = "the suite needs the server only")]
 mod server;
 
 use std::{sync::Arc, time::Duration};
