@@ -9,8 +9,9 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `deploy`, `describe`, `doctor`, `simulate`. Data goes to standard
-//! output, everything else to standard error; with `--output json` standard output holds JSON only.
+//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `rewind`, `deploy`, `describe`,
+//! `doctor`, `simulate`. Data goes to standard output, everything else to standard error; with `--output json` standard output
+//! holds JSON only.
 
 mod audit;
 mod check;
@@ -23,6 +24,7 @@ mod error;
 mod outbox;
 #[cfg(feature = "simulation")]
 mod progress;
+mod rewind;
 mod sagas;
 mod serve;
 mod signals;
@@ -85,6 +87,7 @@ enum Verb {
     DeadLetters(dead_letters::DeadLetters),
     Outbox(outbox::Outbox),
     Sagas(sagas::Sagas),
+    Rewind(rewind::Rewind),
     Deploy(deploy::Deploy),
     Describe(describe::Describe),
     Doctor(doctor::Doctor),
@@ -123,6 +126,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Outbox(outbox) => runtime()?.block_on(outbox.run(system, &global)),
         Verb::Sagas(sagas) => runtime()?.block_on(sagas.run(system, &global)),
+        Verb::Rewind(rewind) => runtime()?.block_on(rewind.run(&system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
         Verb::Describe(describe) => Ok(describe.run(&system, &global)),
         Verb::Doctor(doctor) => runtime()?.block_on(doctor.run(&system, &global)),

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-pub use jiff::Timestamp;
+pub use jiff::{SignedDuration, Timestamp};
 pub use tokio::time::{Instant, error::Elapsed};
 
 use crate::world;

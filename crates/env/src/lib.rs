@@ -37,7 +37,9 @@ pub mod world;
 
 pub use chain::{causes, chain};
 pub use chance::{Random, id, random};
-pub use clock::{Elapsed, Instant, Timestamp, instant, now, sleep, sleep_until, timeout};
+pub use clock::{
+    Elapsed, Instant, SignedDuration, Timestamp, instant, now, sleep, sleep_until, timeout,
+};
 pub use finding::{Finding, Severity};
 pub use problem::Problem;
 pub use request::RequestContext;

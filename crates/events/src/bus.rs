@@ -16,6 +16,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use env::Timestamp;
 use futures::future::BoxFuture;
 
 use crate::{CloudEvent, Result};
@@ -39,6 +40,22 @@ pub trait Bus: Send + Sync + 'static {
         group: &'a str,
         types: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>>>;
+
+    /// Delivers to `group` once more, in order by key, what the bus has taken from `since` on and still has.
+    ///
+    /// First the group is given nothing more, and what its members hold is waited for, for as long as a handler may
+    /// take. Then `meanwhile` runs: what must be done while nobody of the group handles an event, such as forgetting
+    /// that it has. If that fails, the group goes on where it was.
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// How long after it was taken an event may still be delivered to a group that has acknowledged it; an inbox
+    /// remembers it for longer than that. [`Duration::MAX`] for ever.
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>>;
 }
 
 /// A member of a group. Each [`Delivery`] that it takes must be settled, by [`ack`](Self::ack) or by

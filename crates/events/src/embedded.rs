@@ -21,9 +21,10 @@ use std::{
 };
 
 use data::{Database, Migration};
-use futures::future::BoxFuture;
+use env::Timestamp;
+use futures::future::{self, BoxFuture};
 
-use crate::{Bus, CloudEvent, Result, Subscription, pattern};
+use crate::{Bus, CloudEvent, Error, Result, Subscription, pattern};
 use group::Group;
 
 const MIGRATIONS: &[Migration] = &[
@@ -38,6 +39,9 @@ const MIGRATIONS: &[Migration] = &[
         include_str!("embedded/schema-2.sql"),
     ),
 ];
+
+/// How long a rewind waits for what is being handled: as long as handlers may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of the log is kept of what every group has handled. What is still to be handled is always kept.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +93,7 @@ impl EmbeddedBus {
     /// Opens the log at `url`, such as `sqlite:data/bus.sqlite`, or makes it.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database).
+    /// [`Error::Database`].
     pub async fn open(url: &str) -> Result<Self> {
         Self::with(Database::open(url).await?, Options::default()).await
     }
@@ -97,7 +101,7 @@ impl EmbeddedBus {
     /// The bus whose log is in `db`, which is used for nothing else.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database).
+    /// [`Error::Database`].
     pub async fn with(db: Database, options: Options) -> Result<Self> {
         db.migrate(MIGRATIONS).await?;
         Ok(Self {
@@ -114,7 +118,7 @@ impl EmbeddedBus {
     /// How every group is doing, by name.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database).
+    /// [`Error::Database`].
     pub async fn groups(&self) -> Result<Vec<GroupStatus>> {
         log::groups(&self.inner.db).await
     }
@@ -123,7 +127,7 @@ impl EmbeddedBus {
     /// sake the log would otherwise be kept for ever.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database).
+    /// [`Error::Database`].
     pub async fn forget(&self, group: &str) -> Result<()> {
         let _joining = self.inner.joining.lock().await;
         let mut tx = self.inner.db.begin().await?;
@@ -199,6 +203,33 @@ impl Inner {
         group.wake();
         Ok(group)
     }
+
+    async fn rewind(
+        &self,
+        name: &str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'_, Result<()>>,
+    ) -> Result<()> {
+        // Nobody joins, changes what is wanted, or does the same at the same time.
+        let _joining = self.joining.lock().await;
+        if !log::is_known(&self.db, name).await? {
+            return Err(Error::UnknownGroup {
+                group: name.to_owned(),
+            });
+        }
+        let members = self.groups().get(name).cloned();
+        let _paused = match &members {
+            Some(group) => Some(group.pause().await),
+            None => None,
+        };
+        if let Some(group) = &members {
+            _ = env::timeout(PATIENCE, group.quiet()).await;
+        }
+        meanwhile.await?;
+        let mut tx = self.db.begin().await?;
+        log::rewind(&mut tx, name, since).await?;
+        Ok(tx.commit().await?)
+    }
 }
 
 impl Bus for EmbeddedBus {
@@ -216,5 +247,18 @@ impl Bus for EmbeddedBus {
             let db = self.inner.db.clone();
             Ok(Box::new(subscription::Embedded::new(db, group)) as Box<dyn Subscription>)
         })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.inner.rewind(group, since, meanwhile))
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        Box::pin(future::ready(Ok(self.inner.options.max_age)))
     }
 }

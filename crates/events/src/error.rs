@@ -120,6 +120,12 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A group is to be taken back that never subscribed.
+    #[error("no group `{group}` has subscribed to the bus; a group has the name of its service")]
+    UnknownGroup {
+        /// What was asked for.
+        group: String,
+    },
     /// The bus does not answer; what was asked of it may be asked again.
     #[error("the bus does not answer")]
     Unavailable {
@@ -155,6 +161,7 @@ impl Error {
             | Self::InvalidCursor { .. }
             | Self::InvalidUrl { .. }
             | Self::Unsuitable { .. }
+            | Self::UnknownGroup { .. }
             | Self::Unavailable { .. }
             | Self::Database(_) => false,
         }

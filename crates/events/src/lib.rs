@@ -49,6 +49,7 @@
 //! | [`bus`], [`embedded`], [`nats`] | the seam, the log in SQLite that is behind it in process, and NATS JetStream |
 //! | [`handlers`], [`consumer`] | from the bus through the inbox into a transaction |
 //! | [`deferred`], [`dead_letters`] | what could not be handled yet, or not at all: in the service's database |
+//! | [`mod@rewind`] | a group is given once more what it was given |
 //! | [`backoff`] | how long to wait before something is tried again |
 
 pub mod backoff;
@@ -65,6 +66,7 @@ pub mod nats;
 mod pattern;
 pub mod publish;
 pub mod relay;
+pub mod rewind;
 pub mod schema;
 pub mod sequence;
 
@@ -81,5 +83,6 @@ pub use handlers::{Handler, Handlers, PreparedHandler};
 pub use macros::Event;
 pub use nats::NatsBus;
 pub use publish::Publish;
+pub use rewind::rewind;
 /// What derives a JSON Schema; the derive finds `schemars` where it is in scope.
 pub use schemars::{self, JsonSchema};

@@ -25,13 +25,14 @@ mod monitor;
 mod options;
 mod publish;
 mod pump;
+mod rewind;
 mod stream;
 mod subject;
 mod subscription;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use env::chain;
+use env::{Timestamp, chain};
 use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -158,6 +159,26 @@ impl Bus for NatsBus {
         Box::pin(async move {
             let member = self.inner.subscribe(group, types).await?;
             Ok(Box::new(member) as Box<dyn Subscription>)
+        })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (_, partitions) = self.inner.ready().await?;
+            let connection = &self.inner.connection;
+            rewind::rewind(connection, partitions, group, since, meanwhile).await
+        })
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        Box::pin(async move {
+            self.inner.connection.ready().await?;
+            stream::retention(&self.inner.connection).await
         })
     }
 }

@@ -72,6 +72,11 @@ conforms! {
     g4_ordered_what_is_put_off_holds_its_key_until_it_is_due,
     g2_not_lost_when_a_subscription_ends,
     a_wait_that_is_given_up_takes_nothing,
+    g4_ordered_a_group_is_given_again_what_came_since,
+    g4_ordered_going_back_waits_for_what_is_handled,
+    a_failure_on_the_way_back_changes_nothing,
+    a_group_that_is_unknown_cannot_go_back,
+    a_type_that_was_added_later_counts_on_the_way_back,
 }
 
 #[tokio::test]

@@ -80,6 +80,33 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// There is nothing of a service yet.
+    #[error("{service} never ran on {}; name another folder with --data", data.display())]
+    NeverRan {
+        /// The service.
+        service: String,
+        /// The folder of the databases.
+        data: PathBuf,
+    },
+    /// A handler is named that the service does not have.
+    #[error("{service} has no handler of events for `{handler}`; it has {known}")]
+    UnknownHandler {
+        /// The service.
+        service: String,
+        /// What was asked for.
+        handler: String,
+        /// What there is.
+        known: String,
+    },
+    /// A service could not go back on the bus.
+    #[error("{service} goes on where it was on the bus")]
+    Rewind {
+        /// The service.
+        service: String,
+        /// What its database or the bus says.
+        #[source]
+        source: events::Error,
+    },
     /// The gateway's routes cannot be read.
     #[error("gateway.toml cannot be used")]
     Gateway(#[source] gateway::Error),

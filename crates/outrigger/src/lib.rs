@@ -29,10 +29,11 @@
 //! | [`handler`], [`context`] | what handlers look like, and what they get |
 //! | [`settings`] | typed configuration |
 //! | [`platform`] | what the services of a running system share |
-//! | [`lifecycle`] | start, readiness, registration, graceful stop |
+//! | [`lifecycle`], `retention` | start, readiness, registration, graceful stop; what is forgotten meanwhile |
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
 //! | [`idempotency`] | requests with an `Idempotency-Key` |
 //! | [`dead_letters`] | what could not be handled, for operators |
+//! | [`rewind`] | a service goes back on the bus |
 //! | [`client`] | a user of the system, at its gateway |
 //! | [`operator`], `operations` | the sagas of a system, for those who look after it: in its databases, and over HTTP |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
@@ -57,6 +58,8 @@ mod operations;
 pub mod operator;
 pub mod platform;
 pub mod rejection;
+mod retention;
+pub mod rewind;
 pub mod server;
 pub mod service;
 pub mod settings;

@@ -14,11 +14,10 @@ use axum::{
 };
 use data::Database;
 use discovery::{Clients, Instance};
-use env::{Problem, Timestamp, chain};
+use env::{Problem, chain};
 use events::{Bus, Handlers, consumer, relay};
 use gateway::Gateway;
 use identity::{Issuer, RequireToken, Verifier};
-use jiff::SignedDuration;
 use saga::Sagas;
 use telemetry::{Metrics, PerformanceMonitor, http::ServerLayer, metrics::Outcome};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,17 +30,11 @@ use crate::{
     endpoints::{self, Readiness},
     event_store, idempotency,
     messages::Message,
-    operations, server,
+    operations, retention, server,
 };
 
 /// The most that the body of a request to a service may hold, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
-/// How long a service remembers which messages it has handled: longer than the bus can deliver one again.
-const INBOX_DAYS: i64 = 8;
-/// How long it can tell of a saga that has ended.
-const SAGA_DAYS: i64 = 30;
-/// How often it forgets what is older.
-const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The name of the gateway, also to the services that it calls.
 pub const GATEWAY: &str = "gateway";
 
@@ -160,7 +153,8 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
         .spawn(async move { sagas.run_timers(timers).await });
     event_store::start(service, context, &life.handling, &stop);
     let keep = platform.settings().idempotency.keep;
-    life.handling.spawn(forget(context.clone(), keep, stop));
+    let forgetting = retention::run(context.clone(), bus.clone(), keep, stop);
+    life.handling.spawn(forgetting);
     let options = relay::Options {
         replay_window: settings.replay_window,
         observer: Some(published(context)),
@@ -168,30 +162,6 @@ fn start_messaging(service: &Service, context: &Context, platform: &Platform, li
     };
     life.relaying
         .spawn(relay::run(db, bus, options, life.flushing.clone()));
-}
-
-/// Keeps what has been dealt with from piling up for ever.
-async fn forget(context: Context, keep: Duration, stop: CancellationToken) {
-    let days = |days| env::now() - SignedDuration::from_hours(24 * days);
-    while stop
-        .run_until_cancelled(env::sleep(FORGET_EVERY))
-        .await
-        .is_some()
-    {
-        if let Err(error) = context.db().prune_inbox(days(INBOX_DAYS)).await {
-            tracing::warn!(error = %chain(&error), "cannot forget messages that were handled");
-        }
-        let before = env::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
-        if let Err(error) = context.db().prune_idempotency(before).await {
-            tracing::warn!(error = %chain(&error), "cannot forget requests that were answered");
-        }
-        if let Err(error) = events::sequence::forget(context.db(), days(INBOX_DAYS)).await {
-            tracing::warn!(error = %chain(&error), "cannot forget the numbers of events");
-        }
-        if let Err(error) = context.sagas().forget(days(SAGA_DAYS)).await {
-            tracing::warn!(error = %chain(&error), "cannot forget sagas that have ended");
-        }
-    }
 }
 
 /// Every batch that the bus was given is in the service's figures.

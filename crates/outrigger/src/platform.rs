@@ -10,7 +10,7 @@ use events::{Bus, EmbeddedBus, NatsBus, nats};
 use identity::Keyring;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Result, Settings, invariant::BUS};
+use crate::{Error, Result, Settings};
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
@@ -88,18 +88,9 @@ impl Platform {
             .clone()
             .unwrap_or_else(|| data.join("keys.json"));
         let keyring = Keyring::open(&keys).map_err(Error::start("the platform", "keys"))?;
-        let Some(url) = settings.messaging.bus.clone() else {
-            let url = format!("sqlite:{}", data.join(format!("{BUS}.sqlite")).display());
-            let bus = EmbeddedBus::open(&url)
-                .await
-                .map_err(Error::start("the platform", "bus"))?;
-            return Ok(Self::new(settings, Arc::new(bus), registry, keyring));
-        };
-        let bus = NatsBus::connect(url.reveal(), nats::Options::default())
-            .await
-            .map_err(Error::start("the platform", "bus"))?;
-        let mut platform = Self::new(settings, Arc::new(bus.clone()), registry, keyring);
-        platform.nats = Some(bus);
+        let (bus, nats) = open_bus(&settings).await?;
+        let mut platform = Self::new(settings, bus, registry, keyring);
+        platform.nats = nats;
         Ok(platform)
     }
 
@@ -132,4 +123,17 @@ impl Platform {
             bus.close().await;
         }
     }
+}
+
+/// The bus that `settings` name, by default the one in the data folder; and the same, where it is to be told of the end.
+pub(crate) async fn open_bus(settings: &Settings) -> Result<(Arc<dyn Bus>, Option<NatsBus>)> {
+    let failed = Error::start::<events::Error>("the platform", "bus");
+    let url = settings.bus_url();
+    if url.reveal().starts_with("sqlite:") {
+        let bus = EmbeddedBus::open(url.reveal()).await.map_err(failed)?;
+        return Ok((Arc::new(bus), None));
+    }
+    let bus = NatsBus::connect(url.reveal(), nats::Options::default());
+    let bus = bus.await.map_err(failed)?;
+    Ok((Arc::new(bus.clone()), Some(bus)))
 }

@@ -92,6 +92,12 @@ impl Settings {
         Secret::new(format!("sqlite:{}", file.display()))
     }
 
+    /// The URL of the bus: the one that is set, or that of the embedded one.
+    pub(crate) fn bus_url(&self) -> Secret {
+        let set = self.messaging.bus.clone();
+        set.unwrap_or_else(|| self.bus_file())
+    }
+
     /// The URL of the database of `service`: its own one, or that of all, or a SQLite file.
     pub fn database_of(&self, service: &str) -> Secret {
         let own = self.services.get(service).map(|own| &own.database);

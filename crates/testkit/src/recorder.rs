@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use env::Timestamp;
 use events::{Bus, CloudEvent, Result, Subscription};
 use futures::future::BoxFuture;
 
@@ -99,5 +101,18 @@ impl Bus for Recorder {
         types: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
         self.bus.subscribe(group, types)
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.bus.rewind(group, since, meanwhile)
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        self.bus.retention()
     }
 }

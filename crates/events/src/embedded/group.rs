@@ -27,6 +27,8 @@ struct State {
     /// How often what came back without an acknowledgement was delivered.
     returned: BTreeMap<i64, u32>,
     subscriptions: u64,
+    /// Nothing may be taken.
+    paused: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -130,6 +132,11 @@ impl Group {
         let mut state = self.state();
         state.leases.remove(&sequence);
         state.returned.remove(&sequence);
+        let is_awaited = state.paused;
+        drop(state);
+        if is_awaited {
+            self.wake();
+        }
     }
 
     /// Ends a lease: the event may be taken again at `time`.
@@ -141,11 +148,43 @@ impl Group {
         self.wake();
     }
 
+    /// From here on nothing is taken, until what this returns is dropped.
+    pub(super) async fn pause(&self) -> Paused<'_> {
+        // Whoever takes now has finished with it, or sees that it may not.
+        let _turn = self.turn.lock().await;
+        self.state().paused = true;
+        Paused(self)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.state().paused
+    }
+
+    /// Resolves when nothing is being handled.
+    pub(super) async fn quiet(&self) {
+        let mut changes = self.changes();
+        let is_taken = |lease: &Lease| matches!(lease, Lease::Taken { .. });
+        while self.state().leases.values().any(is_taken) {
+            // The sender is ours.
+            _ = changes.changed().await;
+        }
+    }
+
     pub(super) fn wake(&self) {
         self.changed.send_replace(());
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+}
+
+/// A group that is given nothing; it goes on when this is dropped.
+pub(super) struct Paused<'a>(&'a Group);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.state().paused = false;
+        self.0.wake();
     }
 }

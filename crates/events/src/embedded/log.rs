@@ -83,13 +83,16 @@ async fn every_group(tx: &mut Transaction) -> Result<Vec<GroupRow>> {
     rows.iter().map(GroupRow::read).collect()
 }
 
+async fn group(tx: &mut Transaction, name: &str) -> Result<Option<GroupRow>> {
+    let find = "SELECT id, name, types FROM consumer_groups WHERE name = $1";
+    let row = tx.query_one(find, params![name]).await?;
+    row.as_ref().map(GroupRow::read).transpose()
+}
+
 /// Makes the group, which then has all that is in the log to handle, or changes what it wants. Returns its id.
 pub(super) async fn join(tx: &mut Transaction, name: &str, types: &[&str]) -> Result<i64> {
-    let find = "SELECT id, name, types FROM consumer_groups WHERE name = $1";
-    let known = tx.query_one(find, params![name]).await?;
-    let known = known.as_ref().map(GroupRow::read).transpose()?;
     let wanted = types.join(" ");
-    match known {
+    match group(tx, name).await? {
         Some(group) if group.types == wanted => Ok(group.id),
         Some(group) => {
             let update = "UPDATE consumer_groups SET types = $2 WHERE id = $1";
@@ -155,6 +158,35 @@ async fn release(tx: &mut Transaction, group: i64, key: &str) -> Result<bool> {
     let release = "UPDATE deliveries SET state = 0 WHERE group_id = $1 AND state = 1 AND sequence =
                    (SELECT MIN(sequence) FROM deliveries WHERE group_id = $1 AND key = $2)";
     Ok(tx.execute(release, params![group, key]).await? > 0)
+}
+
+/// Whether there is such a group.
+pub(super) async fn is_known(db: &Database, name: &str) -> Result<bool> {
+    let find = "SELECT 1 FROM consumer_groups WHERE name = $1";
+    Ok(db.query_one(find, params![name]).await?.is_some())
+}
+
+/// Has the group handle once more what was taken from `since` on.
+pub(super) async fn rewind(tx: &mut Transaction, name: &str, since: Timestamp) -> Result<()> {
+    let Some(group) = group(tx, name).await? else {
+        return Ok(());
+    };
+    // What comes back may be earlier than what is ready.
+    let hold = "UPDATE deliveries SET state = 1 WHERE group_id = $1";
+    tx.execute(hold, params![group.id]).await?;
+    let types: Vec<&str> = group.types.split(' ').collect();
+    let (condition, wanted) = wanting(&types, 3);
+    let mut values = vec![group.id.into(), since.as_millisecond().into()];
+    values.extend(wanted);
+    // By place, for the clock may have been set back in between.
+    let again = format!(
+        "INSERT INTO deliveries (group_id, sequence, key, state)
+         SELECT $1, sequence, key, 1 FROM log
+         WHERE sequence >= (SELECT MIN(sequence) FROM log WHERE time >= $2) AND ({condition})
+         ON CONFLICT DO NOTHING"
+    );
+    tx.execute(&again, &values).await?;
+    release_all(tx, group.id).await
 }
 
 /// Removes a group and what it has still to handle.

@@ -55,6 +55,9 @@ impl Embedded {
 
     async fn take(&self, limit: usize) -> Result<Vec<Delivery>> {
         let _turn = self.group.turn.lock().await;
+        if self.group.is_paused() {
+            return Ok(Vec::new());
+        }
         self.group.expire();
         // What may not be taken is among the ready; so many more are read as there are of it.
         let most = limit + self.group.leased();

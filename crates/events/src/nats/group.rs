@@ -118,8 +118,8 @@ async fn join_partition(
 ) -> Result<Interest> {
     let options = &connection.target.options;
     let name = subject::consumer(group, partition);
-    let (interest, is_new) = match find(connection, &name).await? {
-        None => (Interest::new(patterns), true),
+    let (interest, start) = match find(connection, &name).await? {
+        None => (Interest::new(patterns), None),
         Some(info) => {
             let known = interest(&info);
             let wanted = Interest::new(patterns);
@@ -127,25 +127,27 @@ async fn join_partition(
                 && info.config.max_ack_pending == 1
                 && info.config.ack_wait == options.lease;
             match last {
-                Some(last) if !same => (known.changed(patterns, last), false),
+                // Where it starts cannot be changed, and after a rewind is not the beginning.
+                Some(last) if !same => (
+                    known.changed(patterns, last),
+                    Some(info.config.deliver_policy),
+                ),
                 _ => return Ok(known),
             }
         }
     };
-    let metadata = serde_json::to_string(&interest).map_err(|error| Error::Unavailable {
-        source: error.into(),
-    })?;
+    let is_new = start.is_none();
     let config = pull::Config {
         durable_name: Some(name.clone()),
         description: Some(format!("{group}, partition {partition}")),
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy: start.unwrap_or(DeliverPolicy::All),
         ack_policy: AckPolicy::Explicit,
         ack_wait: options.lease,
         // When to give up is the consumer's decision, not the bus's.
         max_deliver: -1,
         max_ack_pending: 1,
         filter_subjects: subject::filters(&options.stream, partition, patterns),
-        metadata: [(TYPES.to_owned(), metadata)].into(),
+        metadata: [(TYPES.to_owned(), text(&interest)?)].into(),
         ..pull::Config::default()
     };
     let stream = &options.stream;
@@ -179,7 +181,7 @@ pub(super) async fn wanted_now(
         })
 }
 
-async fn find(connection: &Connection, name: &str) -> Result<Option<Info>> {
+pub(super) async fn find(connection: &Connection, name: &str) -> Result<Option<Info>> {
     let stream = &connection.target.options.stream;
     let found = connection
         .jetstream
@@ -198,6 +200,19 @@ fn is_missing(error: &ConsumerError) -> bool {
         return false;
     };
     reason.error_code() == ErrorCode::CONSUMER_NOT_FOUND
+}
+
+/// Has a consumer deliver all of what its group wants now, however long ago it was published.
+pub(super) fn want_from_the_start(config: &mut pull::Config, info: &Info) -> Result<()> {
+    let interest = Interest::new(&interest(info).patterns);
+    config.metadata = [(TYPES.to_owned(), text(&interest)?)].into();
+    Ok(())
+}
+
+fn text(interest: &Interest) -> Result<String> {
+    serde_json::to_string(interest).map_err(|error| Error::Unavailable {
+        source: error.into(),
+    })
 }
 
 fn interest(info: &Info) -> Interest {

@@ -170,7 +170,8 @@ impl Pump {
         self.shared.arrived.notify_waiters();
     }
 
-    /// Whether the group wants the event at `sequence`. Another replica may have added its type meanwhile.
+    /// Whether the group wants the event at `sequence`. Another replica may have added its type meanwhile, or the group
+    /// may have been taken back.
     async fn wants(&self, number: u16, kind: &str, sequence: u64) -> Result<bool, Error> {
         let known = {
             let mut state = self.shared.state();
@@ -178,8 +179,8 @@ impl Pump {
                 .partition(number)
                 .map(|it| it.interest.wants(kind, sequence))
         };
-        if known != Some(Want::Unknown) {
-            return Ok(known == Some(Want::Yes));
+        if known == Some(Want::Yes) {
+            return Ok(true);
         }
         let shared = &self.shared;
         let interest = group::wanted_now(&shared.connection, &shared.group, number).await?;

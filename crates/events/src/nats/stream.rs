@@ -1,5 +1,7 @@
 //! The stream that holds the events: made on start where there is none, and else held to what the guarantees need.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{
     ErrorCode,
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
@@ -30,6 +32,18 @@ pub(super) async fn ensure(connection: &Connection) -> Result<u16> {
             }),
         },
     }
+}
+
+/// How long the stream keeps an event; it may have been changed since it was made.
+pub(super) async fn retention(connection: &Connection) -> Result<Duration> {
+    let found = find(connection).await?;
+    let max_age = found.map_or(connection.target.options.max_age, |info| {
+        info.config.max_age
+    });
+    Ok(match max_age {
+        Duration::ZERO => Duration::MAX,
+        bounded => bounded,
+    })
 }
 
 /// The stream, if there is one.

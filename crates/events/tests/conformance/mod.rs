@@ -6,6 +6,9 @@
 )]
 
 pub(crate) mod order;
+pub(crate) mod rewind;
+
+pub(crate) use rewind::*;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use env::Timestamp;
 use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
 use outrigger_events as events;
@@ -143,6 +144,19 @@ impl Bus for Unreliable {
                 seen: Mutex::default(),
             }) as Box<dyn Subscription>)
         })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.bus.rewind(group, since, meanwhile)
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        self.bus.retention()
     }
 }
 

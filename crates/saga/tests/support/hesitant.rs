@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use env::Timestamp;
 use events::{Bus, CloudEvent, Delivery, EmbeddedBus, Result, Subscription};
 use futures::future::BoxFuture;
 use tokio::task::yield_now;
@@ -29,6 +30,19 @@ impl Bus for Hesitant {
             let member = self.0.subscribe(group, types).await?;
             Ok(Box::new(Member(member)) as Box<dyn Subscription>)
         })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(hesitantly(self.0.rewind(group, since, meanwhile)))
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        Box::pin(hesitantly(self.0.retention()))
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use env::world::{Effect, Moment, survives};
+use env::{
+    Timestamp,
+    world::{Effect, Moment, survives},
+};
 use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
 use rand::{RngExt, seq::SliceRandom};
@@ -139,6 +142,19 @@ impl Bus for FaultyBus {
             };
             Ok(Box::new(faulty) as Box<dyn Subscription>)
         })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        group: &'a str,
+        since: Timestamp,
+        meanwhile: BoxFuture<'a, Result<()>>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.mood.faulty(self.bus.rewind(group, since, meanwhile)))
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
+        Box::pin(self.mood.faulty(self.bus.retention()))
     }
 }
 
