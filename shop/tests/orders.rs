@@ -5,20 +5,24 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use ::servers::{Nats, Postgres, nats};
 use outrigger::{client::Answer, futures, http::Method};
 use serde_json::{Value, json};
-use servers::Postgres;
 use testkit::TestEnvironment;
 use tokio::sync::OnceCell;
 
 /// Where the services keep what they know.
 #[derive(Clone, Copy)]
 enum On {
+    /// Files, and the embedded bus.
     Sqlite,
+    /// A server, and the embedded bus.
     Postgres,
+    /// A server of PostgreSQL, and one of NATS.
+    Servers,
 }
 
-/// Makes `sqlite::name` and `postgres::name` of each test.
+/// Makes `sqlite::name`, `postgres::name` and `servers::name` of each test.
 macro_rules! on_each_engine {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
@@ -31,6 +35,12 @@ macro_rules! on_each_engine {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 super::$name(super::On::Postgres).await;
+            })+
+        }
+        mod servers {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::On::Servers).await;
             })+
         }
     };
@@ -51,12 +61,13 @@ on_each_engine!(
     g5_sagas_end_when_the_order_service_restarts_in_the_middle,
 );
 
-static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
+static NATS: OnceCell<Nats> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A URL with a new database for each service, on the server of this test program.
 async fn databases() -> String {
-    let server = SERVER.get_or_init(async || Postgres::start().await.expect("a server"));
+    let server = POSTGRES.get_or_init(async || Postgres::start().await.expect("a server"));
     let (server, number) = (server.await, NEXT.fetch_add(1, Ordering::Relaxed));
     for service in shop::system().services() {
         let name = format!("{number}-{}", service.name());
@@ -68,11 +79,22 @@ async fn databases() -> String {
     )
 }
 
+/// A URL with a new stream on the server of this test program.
+async fn bus() -> String {
+    let start = async || Nats::start(nats::Options::default()).await;
+    let server = NATS.get_or_init(async || start().await.expect("a server"));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}&stream=shop-{number}&partitions=4", server.await.url())
+}
+
 /// The whole shop, with a user and ten lamps.
 async fn shop(on: On) -> TestEnvironment {
     let mut shop = TestEnvironment::of(shop::system());
-    if let On::Postgres = on {
+    if let On::Postgres | On::Servers = on {
         shop = shop.database(&databases().await);
+    }
+    if let On::Servers = on {
+        shop = shop.bus(&bus().await);
     }
     let env = shop.start().await.expect("the shop starts");
     let user = json!({ "id": "ada", "email": "ada@example.com", "name": "Ada" });

@@ -2,7 +2,7 @@
 
 use data::Transaction;
 use events::{CloudEvent, Publish};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Failure, journal::Entry};
@@ -43,7 +43,7 @@ impl ReplyTo {
         }
         Ok(Some(Self {
             saga: extension(command, SAGA)?,
-            seq: extension(command, SEQ)?,
+            seq: number(command, SEQ)?,
             topic: extension(command, REPLY)?,
         }))
     }
@@ -93,7 +93,7 @@ pub(crate) enum Reply {
 
 /// A reply as it is received: of which saga, and what its journal is to say.
 pub(crate) fn read_reply(event: &CloudEvent) -> events::Result<(String, Entry)> {
-    let seq = extension(event, SEQ)?;
+    let seq = number(event, SEQ)?;
     let entry = match event.data_as()? {
         Reply::Done(reply) => Entry::Replied { seq, reply },
         Reply::Refused(failure) => Entry::Refused { seq, failure },
@@ -101,9 +101,23 @@ pub(crate) fn read_reply(event: &CloudEvent) -> events::Result<(String, Entry)> 
     Ok((extension(event, SAGA)?, entry))
 }
 
-fn extension<T: DeserializeOwned>(event: &CloudEvent, name: &str) -> events::Result<T> {
-    let value = event.extensions.get(name).unwrap_or(&Value::Null);
-    T::deserialize(value).map_err(|error| events::Error::InvalidEnvelope {
-        reason: format!("`{name}` of a `{}`: {error}", event.kind),
-    })
+/// An extension as text: a bus that carries it in a header makes text of numbers too.
+fn extension(event: &CloudEvent, name: &str) -> events::Result<String> {
+    match event.extensions.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        other => Err(invalid(event, name, &format!("{other:?} is no text"))),
+    }
+}
+
+fn number(event: &CloudEvent, name: &str) -> events::Result<u32> {
+    let text = extension(event, name)?;
+    text.parse()
+        .map_err(|error| invalid(event, name, &format!("`{text}`: {error}")))
+}
+
+fn invalid(event: &CloudEvent, name: &str, why: &str) -> events::Error {
+    events::Error::InvalidEnvelope {
+        reason: format!("`{name}` of a `{}`: {why}", event.kind),
+    }
 }

@@ -29,7 +29,7 @@ use std::{
 
 use axum::Router;
 use discovery::{InProcess, Instance, Ttl, registrar};
-use events::{Bus, CloudEvent, DeadLetters, EmbeddedBus};
+use events::{Bus, CloudEvent, DeadLetters, EmbeddedBus, NatsBus, nats};
 use identity::{Issuer, Keyring};
 use outrigger::{
     Context, GatewayClient, Inspection, Platform, RunningGateway, RunningService, Settings, System,
@@ -59,6 +59,8 @@ pub struct TestEnvironment {
     system: System,
     platform: Platform,
     recorder: Recorder,
+    /// The bus, where it is one that is to be told of the end.
+    nats: Option<NatsBus>,
     services: BTreeMap<String, RunningService>,
     gateway: Option<RunningGateway>,
     client: GatewayClient,
@@ -82,21 +84,9 @@ impl TestEnvironment {
         Builder::new(system)
     }
 
-    async fn empty(
-        system: System,
-        folder: TempDir,
-        database: Option<String>,
-    ) -> Result<Self, Error> {
-        let settings = Settings {
-            data: folder.path().to_owned(),
-            database: database.map(env::config::Secret::new),
-            ..Settings::default()
-        };
-        let url = format!(
-            "sqlite:{}",
-            folder.path().join(format!("{BUS}.sqlite")).display()
-        );
-        let recorder = Recorder::new(Arc::new(EmbeddedBus::open(&url).await?));
+    async fn empty(system: System, folder: TempDir, settings: Settings) -> Result<Self, Error> {
+        let (bus, nats) = open_bus(&settings).await?;
+        let recorder = Recorder::new(bus);
         let bus: Arc<dyn Bus> = Arc::new(recorder.clone());
         let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -106,6 +96,7 @@ impl TestEnvironment {
             system,
             platform: Platform::new(settings, bus, Arc::new(registry), Keyring::generate()),
             recorder,
+            nats,
             services: BTreeMap::new(),
             gateway: None,
             client: GatewayClient::new(FREE),
@@ -281,7 +272,8 @@ impl TestEnvironment {
     }
 
     /// Waits until no saga runs and no message is on its way, and then returns every invariant of the system that
-    /// does not hold, with what was found.
+    /// does not hold, with what was found. A message on a server is not seen; it shows in the invariants, so where one
+    /// does not hold it is waited for too.
     ///
     /// # Errors
     /// [`Error::Inspect`] and [`Error::Look`], and [`Error::InVain`] when the system does not come to rest.
@@ -292,15 +284,26 @@ impl TestEnvironment {
             Ok(_) => None,
             Err(reason) => Some(Err(Error::Look { reason })),
         };
+        let whole = async || match self.violations(&view).await {
+            violated if violated.is_empty() => Some(()),
+            _ => None,
+        };
         self.eventually("the system comes to rest", resting)
             .await??;
+        if self.nats.is_some() {
+            _ = self.eventually("the invariants hold", whole).await;
+        }
+        Ok(self.violations(&view).await)
+    }
+
+    async fn violations(&self, view: &Inspection) -> Vec<(String, String)> {
         let mut violated = Vec::new();
         for invariant in self.system.invariants() {
             if let Err(found) = invariant.check(view.clone()).await {
                 violated.push((invariant.name().to_owned(), found));
             }
         }
-        Ok(violated)
+        violated
     }
 
     /// Stops everything gracefully, the gateway first.
@@ -314,7 +317,20 @@ impl TestEnvironment {
         self.tasks.close();
         self.tasks.wait().await;
         self.platform.stop().await;
+        if let Some(bus) = &self.nats {
+            bus.close().await;
+        }
     }
+}
+
+async fn open_bus(settings: &Settings) -> Result<(Arc<dyn Bus>, Option<NatsBus>), Error> {
+    let Some(url) = &settings.messaging.bus else {
+        let file = settings.data.join(format!("{BUS}.sqlite"));
+        let bus = EmbeddedBus::open(&format!("sqlite:{}", file.display())).await?;
+        return Ok((Arc::new(bus), None));
+    };
+    let bus = NatsBus::connect(url.reveal(), nats::Options::default()).await?;
+    Ok((Arc::new(bus.clone()), Some(bus)))
 }
 
 fn not_running(service: &str) -> Error {

@@ -1,7 +1,8 @@
 //! What of a system is started for a test.
 
 use axum::Router;
-use outrigger::System;
+use env::config::Secret;
+use outrigger::{Settings, System, settings::Messaging};
 use tempfile::TempDir;
 
 use super::{Error, TestEnvironment};
@@ -12,6 +13,7 @@ pub struct Builder {
     only: Option<Vec<String>>,
     stubs: Vec<(String, Router)>,
     database: Option<String>,
+    bus: Option<String>,
 }
 
 impl Builder {
@@ -21,6 +23,7 @@ impl Builder {
             only: None,
             stubs: Vec::new(),
             database: None,
+            bus: None,
         }
     }
 
@@ -46,13 +49,29 @@ impl Builder {
         self
     }
 
+    /// Carries the events on the NATS server at this URL. Default: a bus in the folder of the databases.
+    #[must_use]
+    pub fn bus(mut self, url: &str) -> Self {
+        self.bus = Some(url.to_owned());
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Bus`], [`Error::Stub`] and [`Error::System`].
     pub async fn start(self) -> Result<TestEnvironment, Error> {
         let folder = TempDir::with_prefix("outrigger-test-").map_err(Error::Folder)?;
-        let mut environment = TestEnvironment::empty(self.system, folder, self.database).await?;
+        let settings = Settings {
+            data: folder.path().to_owned(),
+            database: self.database.map(Secret::new),
+            messaging: Messaging {
+                bus: self.bus.map(Secret::new),
+                ..Messaging::default()
+            },
+            ..Settings::default()
+        };
+        let mut environment = TestEnvironment::empty(self.system, folder, settings).await?;
         let services = environment
             .system
             .services()
