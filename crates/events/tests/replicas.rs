@@ -137,3 +137,67 @@ async fn g3_once_and_g4_ordered_on_postgresql_whatever_fails() {
         assert!(of_key.eq(&expected), "{key}: {ids:?}");
     }
 }
+
+/// Looking for what is due needs a connection, and so do those who handle it: none may wait for one that only another
+/// of them can give back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deferred_is_handled_through_a_single_connection() {
+    const ONE_ATTEMPT: Duration = Duration::from_secs(10);
+    let server = Postgres::start().await.expect("a server");
+    let url = server.database("single").await.expect("a database");
+    let joint = if url.contains('?') { '&' } else { '?' };
+    let db = replica(&format!("{url}{joint}pool_size=1")).await;
+    let folder = Folder::new();
+    let bus = folder.bus().await;
+    let met = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
+    let fail_once = move |event: CloudEvent| {
+        let met = Arc::clone(&met);
+        async move {
+            let mut met = met.lock().expect("no panic");
+            let tries = met.entry(event.id).or_default();
+            *tries += 1;
+            if *tries == 1 {
+                Err("trouble".into())
+            } else {
+                Ok(())
+            }
+        }
+    };
+    async fn note_slowly(tx: &mut Transaction, event: CloudEvent, (): ()) -> Result<(), BoxError> {
+        for _ in 0..5 {
+            tx.query("SELECT 1 AS one", params![]).await?;
+        }
+        let insert = "INSERT INTO notes (id) VALUES ($1)";
+        tx.execute(insert, params![event.id]).await?;
+        Ok(())
+    }
+    let handlers = Handlers::new().on_raw_prepared("order.*", fail_once, note_slowly);
+    let options = consumer::Options {
+        handler_limit: ONE_ATTEMPT,
+        max_deliveries: 2,
+        backoff: Backoff {
+            base: Duration::from_millis(1),
+            limit: Duration::from_millis(10),
+        },
+        ..consumer::Options::default()
+    };
+    let stop = CancellationToken::new();
+    let (consumed, subscribed, stopped) = (db.clone(), bus.clone(), stop.clone());
+    let task = tokio::spawn(async move {
+        consumer::run(consumed, subscribed, GROUP, handlers, options, stopped).await
+    });
+    let total = 50 * KEYS.len() as i64;
+    for number in 0..50 {
+        let batch = KEYS.map(|key| event("order.created", key, number));
+        bus.publish(batch.to_vec()).await.expect("published");
+    }
+    eventually("everything is noted, or given up", async || {
+        let dead = "(SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NOT NULL)";
+        let ended = format!("SELECT count(*) + {dead} FROM notes");
+        numbers(&db, &ended).await >= total
+    })
+    .await;
+    assert_eq!(numbers(&db, "SELECT count(*) FROM notes").await, total);
+    stop.cancel();
+    task.await.expect("no panic").expect("stopped");
+}

@@ -1,9 +1,13 @@
 //! What was taken over: handled when it is due, the first of each key.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use env::{Timestamp, chain};
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
 
 use super::{
     attempt::{Consumer, Failed, Failure},
@@ -26,33 +30,40 @@ impl Consumer<'_> {
         let bound = self.options.concurrency.max(1);
         let mut changes = self.db.changes(CHANNEL);
         let mut running = FuturesUnordered::new();
+        // Polled beside those that run, never instead of them: they may hold the connection that it waits for.
+        let mut claiming = pin!(Fuse::terminated());
         let mut failures = 0;
         let mut look_at = env::instant();
         loop {
+            let stopping = self.shutdown.is_cancelled();
+            let is_looking = !claiming.is_terminated();
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => break,
+                () = self.shutdown.cancelled(), if !stopping => {}
                 Some(()) = running.next() => look_at = env::instant(),
-                () = changes.wait() => look_at = env::instant(),
-                () = env::sleep_until(look_at), if running.len() < bound => {
-                    look_at = match self.claim(bound - running.len()).await {
-                        Ok((claimed, next)) => {
-                            failures = 0;
-                            let any = !claimed.is_empty();
-                            running.extend(claimed.into_iter().map(|it| self.redeem(it)));
-                            env::instant() + if any { Duration::ZERO } else { next }
-                        }
-                        Err(error) => {
-                            failures += 1;
-                            let (group, error) = (self.group, chain(&error));
-                            tracing::warn!(group, error, failures, "cannot look for deferred events");
-                            env::instant() + self.options.backoff.delay(failures)
-                        }
-                    };
+                () = env::sleep_until(look_at), if !stopping && !is_looking && running.len() < bound => {
+                    // Should anything change while it looks, it looks again.
+                    look_at = env::instant() + POLL;
+                    claiming.set(self.claim(bound - running.len()).fuse());
                 }
+                claimed = &mut claiming, if is_looking => match claimed {
+                    Ok((claimed, next)) => {
+                        failures = 0;
+                        let pause = if claimed.is_empty() { next } else { Duration::ZERO };
+                        look_at = look_at.min(env::instant() + pause);
+                        running.extend(claimed.into_iter().map(|it| self.redeem(it)));
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        let (group, error) = (self.group, chain(&error));
+                        tracing::warn!(group, error, failures, "cannot look for deferred events");
+                        look_at = env::instant() + self.options.backoff.delay(failures);
+                    }
+                },
+                () = changes.wait(), if !stopping => look_at = env::instant(),
+                else => break,
             }
         }
-        while running.next().await.is_some() {}
     }
 
     /// Claims what is due; and says when to look again, if that is nothing.
