@@ -9,6 +9,7 @@ use crate::{
     owner::Owner,
     postgres::{self, Postgres},
     sqlite::{Place, Sqlite},
+    turn::Line,
 };
 
 /// A database, of one service. Cheap to clone.
@@ -16,6 +17,7 @@ use crate::{
 pub struct Database {
     backend: Arc<Backend>,
     owner: Owner,
+    line: Line,
 }
 
 impl Database {
@@ -75,6 +77,7 @@ impl Database {
         Self {
             owner: Owner::new(&name),
             backend: Arc::new(Backend::Sqlite(sqlite)),
+            line: Line::default(),
         }
     }
 
@@ -82,11 +85,16 @@ impl Database {
         Self {
             owner: Owner::new(postgres.name()),
             backend: Arc::new(Backend::Postgres(postgres)),
+            line: Line::default(),
         }
     }
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
     /// What keeps it.

@@ -244,6 +244,15 @@ pub enum Kind {
     Other,
 }
 
+/// When the same transaction may be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// At its turn: it met another one.
+    InTurn,
+    /// Once something works again, or has less to do.
+    Later,
+}
+
 impl Error {
     /// A row with this unique or primary key exists.
     pub fn is_unique_violation(&self) -> bool {
@@ -259,16 +268,26 @@ impl Error {
     /// The same transaction may succeed when it is run again from its beginning, and nothing of it
     /// has happened yet. (So not [`CommitUnknown`](Error::CommitUnknown).)
     pub fn is_retryable(&self) -> bool {
+        self.again().is_some()
+    }
+
+    /// It is retryable, and because of another transaction: nothing is broken, so it is run again at once, when it is
+    /// its [turn](crate::Turn).
+    pub fn is_conflict(&self) -> bool {
+        self.again() == Some(Again::InTurn)
+    }
+
+    pub(crate) fn again(&self) -> Option<Again> {
         match self {
-            Error::Overloaded { .. } | Error::Unavailable { .. } | Error::NotCommitted { .. } => {
-                true
-            }
-            Error::Statement { kind, .. } => matches!(
-                kind,
-                Kind::Busy | Kind::Storage | Kind::Serialization | Kind::Connection
-            ),
-            Error::Migration { source, .. } => source.is_retryable(),
-            _ => false,
+            Error::NotCommitted { .. } => Some(Again::InTurn),
+            Error::Overloaded { .. } | Error::Unavailable { .. } => Some(Again::Later),
+            Error::Statement { kind, .. } => match kind {
+                Kind::Serialization => Some(Again::InTurn),
+                Kind::Busy | Kind::Storage | Kind::Connection => Some(Again::Later),
+                _ => None,
+            },
+            Error::Migration { source, .. } => source.again(),
+            _ => None,
         }
     }
 }

@@ -66,7 +66,7 @@
 //! | [`transaction`] | writing |
 //! | `owner.rs` | whose database it is |
 //! | `check.rs` | whether it is set as the guarantees need it |
-//! | `retry.rs` | running a transaction again after a conflict |
+//! | `retry.rs`, `turn.rs` | running a transaction again after a conflict |
 //! | [`engine`] | which engine it is, and the dispatch |
 //! | [`value`], [`row`] | what goes in and what comes out |
 //! | [`migrations`] | the schema's steps |
@@ -95,6 +95,7 @@ pub mod row;
 mod sqlite;
 pub mod timers;
 pub mod transaction;
+mod turn;
 pub mod value;
 
 pub use changes::Changes;
@@ -109,4 +110,5 @@ pub use row::{FromValue, Row};
 pub use sqlite::{QUEUE_LIMIT, sqlite_version};
 pub use timers::Timer;
 pub use transaction::Transaction;
+pub use turn::Turn;
 pub use value::Value;

@@ -1,8 +1,8 @@
-//! Running a transaction again after a conflict.
+//! Running a transaction again after a conflict, or a fault that passes.
 
 use std::time::Duration;
 
-use crate::{Database, Error, Result, Transaction, transaction::Home};
+use crate::{Database, Error, Result, Transaction, error::Again, transaction::Home};
 
 /// Runs of one transaction, the first one included, before its error is given to the caller.
 const RUNS: u32 = 8;
@@ -12,15 +12,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 impl Database {
     /// Runs `work` in a transaction and commits; on `Err` it rolls back. When the engine refuses
-    /// because of another transaction (see [`Error::is_retryable`]), `work` is run again from its
-    /// beginning, at most eight times in all, with a random pause before each: so it must not do
-    /// anything outside the transaction, nor keep anything from a run that failed.
+    /// because of another transaction, or of a fault that passes (see [`Error::is_retryable`]), `work`
+    /// is run again from its beginning, at most eight times in all: after a conflict at its
+    /// [turn](crate::Turn), after a fault when a random pause has passed. So it must not do anything
+    /// outside the transaction, nor keep anything from a run that failed.
     ///
     /// `work` is given the transaction and leaves it to end here: it drops it. (It is not given a
     /// `&mut Transaction`, because then no future that calls this with something borrowed would be
     /// `Send`.)
     ///
-    /// Whether a failure is such a conflict is read off the transaction, not off `E`: an error of
+    /// Whether a failure is of that kind is read off the transaction, not off `E`: an error of
     /// the database may be wrapped in anything.
     ///
     /// ```
@@ -43,15 +44,21 @@ impl Database {
         E: From<Error>,
     {
         let mut runs = 1;
+        let mut turn = self.turn();
+        turn.first().await;
         loop {
             let failure = match self.run(&mut work).await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            if !failure.retryable || runs == RUNS {
-                return Err(failure.error);
+            match failure.again {
+                Some(Again::InTurn) if runs < RUNS => turn.again().await,
+                Some(Again::Later) if runs < RUNS => {
+                    turn.pass();
+                    env::sleep(pause(runs)).await;
+                }
+                _ => return Err(failure.error),
             }
-            env::sleep(pause(runs)).await;
             runs += 1;
         }
     }
@@ -65,32 +72,34 @@ impl Database {
         let outcome = work(self.begin().await?.lent_by(&home)).await;
         // None is left when `work` ended it by itself.
         let tx = home.take();
-        let retryable = tx.as_ref().is_some_and(Transaction::is_retryable);
+        let again = tx.as_ref().and_then(Transaction::again);
         match (&outcome, tx) {
             (Ok(_), Some(tx)) => tx.commit().await?,
             // What `work` decided may rest on rows that never came to be: then it decides anew.
             (Err(_), Some(tx)) => tx.rollback().await?,
             (_, None) => {}
         }
-        outcome.map_err(|error| Failure { error, retryable })
+        outcome.map_err(|error| Failure { error, again })
     }
 }
 
 struct Failure<E> {
     error: E,
-    retryable: bool,
+    again: Option<Again>,
 }
 
 impl<E: From<Error>> From<Error> for Failure<E> {
     fn from(error: Error) -> Self {
         Self {
-            retryable: error.is_retryable() && !matches!(error, Error::Overloaded { .. }),
+            again: error
+                .again()
+                .filter(|_| !matches!(error, Error::Overloaded { .. })),
             error: error.into(),
         }
     }
 }
 
-/// Between none and the longest, so that those who met each other do not meet again.
+/// Between none and the longest, so that not all who waited come back at the same moment.
 fn pause(runs: u32) -> Duration {
     let longest = FIRST_PAUSE * 2_u32.saturating_pow(runs - 1);
     let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);

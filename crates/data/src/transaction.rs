@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Engine, Error, Result, Row, Value,
     engine::Member,
+    error::Again,
     outbox::{self, Message},
     owner::Owner,
 };
@@ -39,8 +40,8 @@ enum State {
     Whole,
     /// A statement failed, or was cancelled before its outcome was known.
     Aborted {
-        /// Because of another transaction or a fault that passes.
-        retryable: bool,
+        /// Whether the transaction may be run again.
+        again: Option<Again>,
     },
 }
 
@@ -168,12 +169,19 @@ impl Transaction {
     /// Whether a statement failed because of another transaction, or of a fault that passes: then
     /// the same transaction may succeed when it is run again from its beginning.
     pub fn is_retryable(&self) -> bool {
-        self.state == State::Aborted { retryable: true }
+        self.again().is_some()
+    }
+
+    pub(crate) fn again(&self) -> Option<Again> {
+        match self.state {
+            State::Aborted { again } => again,
+            State::Whole => None,
+        }
     }
 
     /// As after a statement that failed for good.
     pub(crate) fn abort(&mut self) {
-        self.state = State::Aborted { retryable: false };
+        self.state = State::Aborted { again: None };
     }
 
     fn member(&mut self) -> Result<&mut Member> {
@@ -185,7 +193,7 @@ impl Transaction {
         if self.state != State::Whole {
             return Err(Error::Aborted);
         }
-        self.state = State::Aborted { retryable: false };
+        self.state = State::Aborted { again: None };
         Ok(())
     }
 
@@ -193,7 +201,7 @@ impl Transaction {
         self.state = match &outcome {
             Ok(_) => State::Whole,
             Err(error) => State::Aborted {
-                retryable: error.is_retryable(),
+                again: error.again(),
             },
         };
         outcome

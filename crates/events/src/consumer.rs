@@ -18,6 +18,7 @@
 mod attempt;
 mod delivery;
 mod driver;
+mod rerun;
 
 use std::{fmt, sync::Arc, time::Duration};
 

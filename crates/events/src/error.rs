@@ -194,3 +194,8 @@ pub(crate) fn is_poison(error: &(dyn std::error::Error + 'static)) -> bool {
 pub(crate) fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| cause.downcast_ref().is_some_and(data::Error::is_retryable))
 }
+
+/// Whether `error`, or what caused it, says that a transaction met another one.
+pub(crate) fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(data::Error::is_conflict))
+}

@@ -9,23 +9,19 @@ use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
 
-use super::{Options, Outcome, Processed};
+use super::{Options, Outcome, Processed, rerun::Reruns};
 use crate::{
-    Backoff, CloudEvent, Handlers, Result,
+    CloudEvent, Handlers, Result,
     deferred::{Burden, Plan},
     error::{is_outage, is_poison},
     handlers::Entry,
     sequence,
 };
 
-/// How often a transaction runs again at once, when the database asks for it (two wrote the same at the same time).
+/// How often a handler runs again at once, while the database cannot work.
 const RERUNS: u32 = 3;
 /// The same for the short transactions of the consumer itself: if they fail for good, a claim has to run out.
 const REWRITES: u32 = 8;
-const RERUN_PAUSE: Backoff = Backoff {
-    base: Duration::from_millis(5),
-    limit: Duration::from_millis(100),
-};
 
 /// All that handling an event needs.
 pub(super) struct Consumer<'a> {
@@ -152,23 +148,20 @@ impl Consumer<'_> {
 
     /// Runs one handler, again where the database asks for that.
     async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
-        let mut reruns = 0;
+        let mut reruns = Reruns::begin(&self.db, RERUNS).await;
         loop {
             let limit = self.options.handler_limit;
             let work = AssertUnwindSafe(env::timeout(limit, self.run(entry, event)));
-            let result = match work.catch_unwind().await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(Failure::TooLong(limit).into()),
-                Err(panic) => Err(Failure::Panicked(message(panic.as_ref())).into()),
+            let error = match work.catch_unwind().await {
+                Ok(Ok(Ok(new))) => return Ok(new),
+                Ok(Ok(Err(error))) => error,
+                Ok(Err(_)) => Failure::TooLong(limit).into(),
+                Err(panic) => Failure::Panicked(message(panic.as_ref())).into(),
             };
-            match result {
-                Err(error) if is_outage(error.as_ref()) && reruns < RERUNS => {
-                    reruns += 1;
-                    tracing::debug!(handler = %entry.name, error = chain(error.as_ref()), "runs again");
-                    env::sleep(RERUN_PAUSE.delay(reruns)).await;
-                }
-                result => return result,
+            if !reruns.after(error.as_ref()).await {
+                return Err(error);
             }
+            tracing::debug!(handler = %entry.name, error = chain(error.as_ref()), "runs again");
         }
     }
 
@@ -236,13 +229,10 @@ impl Consumer<'_> {
         &'a self,
         act: impl Fn() -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
-        let mut reruns = 0;
+        let mut reruns = Reruns::begin(&self.db, REWRITES).await;
         loop {
             match act().await {
-                Err(error) if error.is_retryable() && reruns < REWRITES => {
-                    reruns += 1;
-                    env::sleep(RERUN_PAUSE.delay(reruns)).await;
-                }
+                Err(error) if reruns.after(&error).await => {}
                 result => return result,
             }
         }
