@@ -3,12 +3,15 @@
 //! A figure alone says how fast a machine is; a ratio says how good the code is. So each case has a peer, which runs
 //! within the same minute and with the same durability, and figures of two runs are never compared.
 
+mod account;
+mod replay;
 mod report;
+mod rounds;
 mod store;
 
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,31 +20,43 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Parser)]
 #[command(name = "bench/run", after_help = "Example: bench/run store --quick")]
 struct Arguments {
-    /// What to measure.
+    #[command(subcommand)]
     name: Name,
     /// One round instead of several: to see that it runs, not what it measures.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Subcommand)]
 enum Name {
-    /// Appends a second to the event store, beside raw inserts into the same database.
+    /// Appends a second to the event store, beside raw inserts into the same database and beside cqrs-es.
     Store,
+    /// Events a second of a long stream that is replayed, and of which a projection is built; and the memory it takes.
+    Replay {
+        /// 1,000,000 events instead of 100,000. It takes minutes.
+        #[arg(long)]
+        full: bool,
+    },
+    /// A process of `replay`.
+    #[command(hide = true)]
+    ReplayPart(replay::Part),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { name, quick } = Arguments::parse();
-    let cases = match name {
-        Name::Store => store::run(quick).await,
-    };
-    let name = name.to_possible_value().expect("no name is hidden");
-    match cases.and_then(|cases| report::publish(name.get_name(), &cases)) {
+    match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(Arguments { name, quick }: Arguments) -> Result<()> {
+    match name {
+        Name::Store => report::publish("store", &store::run(quick).await?),
+        Name::Replay { full } => report::publish("replay", &replay::run(quick, full).await?),
+        Name::ReplayPart(part) => replay::run_part(part).await,
     }
 }

@@ -39,6 +39,18 @@ impl Case {
         )
     }
 
+    /// A comparison of what less of is better.
+    pub fn cost(
+        case: &str,
+        unit: &'static str,
+        ours: f64,
+        peer_name: &str,
+        peer: f64,
+        settings: &str,
+    ) -> Self {
+        Self::new(case, unit, ours, peer_name, peer, peer / ours, settings)
+    }
+
     fn new(
         case: &str,
         unit: &'static str,
@@ -64,12 +76,12 @@ impl Case {
 pub fn publish(name: &str, cases: &[Case]) -> Result<()> {
     println!("{name}, on {}\n", machine());
     println!(
-        "{:<44} {:>12} {:>12} {:>8}  {:<36} settings",
+        "{:<64} {:>12} {:>12} {:>8}  {:<36} settings",
         "case", "ours", "peer", "ratio", "peer is"
     );
     for case in cases {
         println!(
-            "{:<44} {:>12} {:>12} {:>7.2}x  {:<36} {}",
+            "{:<64} {:>12} {:>12} {:>7.2}x  {:<36} {}",
             format!("{} ({})", case.case, case.unit),
             figure(case.ours),
             figure(case.peer),
@@ -78,7 +90,9 @@ pub fn publish(name: &str, cases: &[Case]) -> Result<()> {
             case.settings
         );
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("results/{name}.json"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{name}.json"));
     fs::write(file, serde_json::to_string_pretty(cases)? + "\n")?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, params};
 
-use crate::Result;
+use crate::{Result, account};
 
 const TABLE: &str = "
     PRAGMA journal_mode = WAL;
@@ -24,7 +24,7 @@ const TABLE: &str = "
 pub fn inserts(file: &Path, rows: usize, time: Duration) -> Result<f64> {
     let connection = Connection::open(file)?;
     connection.execute_batch(TABLE)?;
-    let data = serde_json::to_value(super::change("account-0"))?["data"].to_string();
+    let data = account::stored()?;
     let started = env::instant();
     let (mut done, mut version) = (0_u64, 0_i64);
     while env::instant() - started < time {

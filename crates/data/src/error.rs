@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong, with what, and what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL names no engine that this build has. The rest of the URL is not shown: it may hold a

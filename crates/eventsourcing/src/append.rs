@@ -1,6 +1,6 @@
 //! Appending to streams.
 
-use std::{collections::BTreeMap, fmt, future::Future};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use data::{Engine, Transaction};
 use serde_json::json;
@@ -116,13 +116,9 @@ impl Append for Transaction {
     }
 
     async fn append_batch(&mut self, batch: &Batch) -> Result<Vec<Version>> {
-        let heads = heads(self, batch).await?;
-        let (mut rows, versions) = batch.number(heads)?;
-        for row in &mut rows {
-            if let Some(data) = &mut row.data {
-                personal::seal(self, &row.stream, data).await?;
-            }
-        }
+        let mut heads = heads(self, [batch]).await?;
+        let (mut rows, versions) = batch.number(&mut heads, &Metadata::stored()?)?;
+        seal(self, &mut rows).await?;
         write(self, &rows).await?;
         Ok(versions)
     }
@@ -145,7 +141,7 @@ impl Append for Transaction {
         }
         let stream = stream::<A>(id);
         archive::set_aside(self, &stream, last).await?;
-        write(self, &[Row::own(stream, last + 1, ARCHIVED)]).await
+        write(self, &[Row::own(stream, last + 1, ARCHIVED)?]).await
     }
 
     async fn forget(&mut self, subject: &str) -> Result<()> {
@@ -156,25 +152,28 @@ impl Append for Transaction {
             _ => postgres::heads(self, &[&stream]).await?,
         };
         let last = last.first().map_or(0, |head| head.version);
-        write(self, &[Row::own(stream, last + 1, FORGOTTEN)]).await
+        write(self, &[Row::own(stream, last + 1, FORGOTTEN)?]).await
     }
 }
 
+/// Encrypts what is personal in `rows`.
+pub(crate) async fn seal(tx: &mut Transaction, rows: &mut [Row]) -> Result<()> {
+    for row in rows {
+        if let Some(data) = &mut row.data {
+            personal::seal(tx, &row.stream, data).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes events that have their versions.
-async fn write(tx: &mut Transaction, rows: &[Row]) -> Result<()> {
+pub(crate) async fn write(tx: &mut Transaction, rows: &[Row]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let metadata = serde_json::to_string(&Metadata::current()).map_err(|source| {
-        let stream = rows.first().map(|row| row.stream.clone());
-        Error::Encode {
-            stream: stream.unwrap_or_default(),
-            source,
-        }
-    })?;
     let written = match tx.engine() {
-        Engine::Sqlite => sqlite::insert(tx, rows, &metadata).await?,
-        _ => postgres::insert(tx, rows, &metadata).await?,
+        Engine::Sqlite => sqlite::insert(tx, rows).await?,
+        _ => postgres::insert(tx, rows).await?,
     };
     if written < rows.len() as u64 {
         return Err(Error::Overtaken);
@@ -246,30 +245,54 @@ impl Batch {
         Ok(self)
     }
 
-    /// Gives each event its version, if all expectations are right; and the version after each part.
-    fn number(&self, mut heads: BTreeMap<String, Head>) -> Result<(Vec<Row>, Vec<Version>)> {
+    /// How many events are in it.
+    pub(crate) fn events(&self) -> usize {
+        self.parts.iter().map(|part| part.events.len()).sum()
+    }
+
+    /// How many bytes its events have.
+    pub(crate) fn bytes(&self) -> usize {
+        let events = self.parts.iter().flat_map(|part| &part.events);
+        let data = events.filter_map(|event| event.data.as_ref());
+        data.map(String::len).sum()
+    }
+
+    /// Gives each event its version, if all expectations are right; and the version after each part. `heads` are then
+    /// those after this batch, and otherwise as they were.
+    pub(crate) fn number(
+        &self,
+        heads: &mut Heads,
+        metadata: &Arc<str>,
+    ) -> Result<(Vec<Row>, Vec<Version>)> {
+        let mut last = BTreeMap::new();
         let mut rows = Vec::new();
         let mut versions = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
-            let head = heads.entry(part.stream.clone()).or_default();
-            if head.closed {
+            let stream = part.stream.as_str();
+            let head = heads.get(stream);
+            if head.is_some_and(|head| head.closed) {
                 return Err(Error::Archived {
                     stream: part.stream.clone(),
                 });
             }
-            let head = &mut head.version;
-            if !part.expected.fits(*head) {
+            let version = last
+                .entry(stream)
+                .or_insert_with(|| head.map_or(0, |head| head.version));
+            if !part.expected.fits(*version) {
                 return Err(Error::VersionConflict {
                     stream: part.stream.clone(),
                     expected: part.expected,
-                    actual: *head,
+                    actual: *version,
                 });
             }
             for event in &part.events {
-                *head += 1;
-                rows.push(Row::new(&part.stream, *head, event));
+                *version += 1;
+                rows.push(Row::new(stream, *version, event, metadata));
             }
-            versions.push(*head);
+            versions.push(*version);
+        }
+        for (stream, version) in last {
+            heads.entry(stream.to_owned()).or_default().version = version;
         }
         Ok((rows, versions))
     }
@@ -282,28 +305,31 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) schema: u32,
     pub(crate) data: Option<String>,
+    pub(crate) metadata: Arc<str>,
 }
 
 impl Row {
-    fn new(stream: &str, version: Version, event: &Encoded) -> Self {
+    fn new(stream: &str, version: Version, event: &Encoded, metadata: &Arc<str>) -> Self {
         Self {
             stream: stream.to_owned(),
             version,
             name: event.name.clone(),
             schema: event.schema,
             data: event.data.clone(),
+            metadata: Arc::clone(metadata),
         }
     }
 
     /// One of the store's own events.
-    fn own(stream: String, version: Version, name: &str) -> Self {
-        Self {
+    fn own(stream: String, version: Version, name: &str) -> Result<Self> {
+        Ok(Self {
             stream,
             version,
             name: name.to_owned(),
             schema: 1,
             data: None,
-        }
+            metadata: Metadata::stored()?,
+        })
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -313,6 +339,7 @@ impl Row {
             "name": self.name,
             "schema": self.schema,
             "data": self.data,
+            "metadata": &*self.metadata,
         })
     }
 }
@@ -335,13 +362,16 @@ impl Head {
     }
 }
 
-/// The last event of each stream of `batch` that has events.
-async fn heads(tx: &mut Transaction, batch: &Batch) -> Result<BTreeMap<String, Head>> {
-    let mut streams: Vec<&str> = batch
-        .parts
-        .iter()
-        .map(|part| part.stream.as_str())
-        .collect();
+/// The last event of each stream, by its name.
+pub(crate) type Heads = BTreeMap<String, Head>;
+
+/// The last event of each stream of `batches` that has events.
+pub(crate) async fn heads(
+    tx: &mut Transaction,
+    batches: impl IntoIterator<Item = &Batch>,
+) -> Result<Heads> {
+    let parts = batches.into_iter().flat_map(|batch| &batch.parts);
+    let mut streams: Vec<&str> = parts.map(|part| part.stream.as_str()).collect();
     streams.sort_unstable();
     streams.dedup();
     let heads = match tx.engine() {

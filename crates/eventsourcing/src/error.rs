@@ -54,6 +54,13 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// What is known of the request cannot be written as JSON, which no code of ours can cause.
+    #[error("what an event is part of cannot be written as JSON")]
+    Metadata {
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
     /// An event is of a type that the code does not know, or holds other data than that type should. It is not
     /// skipped: teach the code to read it.
     #[error(

@@ -57,7 +57,8 @@
 //! |---|---|
 //! | [`aggregate`] | what its events say together |
 //! | [`append`](mod@append) | appending, one event or a batch |
-//! | [`store`] | reading one stream, or all events |
+//! | [`store`] | reading one stream, or all events; appending alone |
+//! | `queue.rs` | appends that are committed together |
 //! | `load.rs` | replaying a stream |
 //! | [`subscription`] | following all events |
 //! | [`snapshot`] | shortcuts for long streams |
@@ -80,6 +81,7 @@ pub mod personal;
 pub mod position;
 mod postgres;
 pub mod projection;
+mod queue;
 pub mod recorded;
 mod schema;
 pub mod snapshot;

@@ -65,20 +65,20 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<
 }
 
 /// Writes `rows` in one statement, which is one round trip. How many were written.
-pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row], metadata: &str) -> Result<u64> {
+pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row]) -> Result<u64> {
     let insert = "INSERT INTO outrigger_events
                   (xact, stream, version, type, schema_version, data, metadata, recorded)
                   SELECT pg_current_xact_id()::text::bigint + xacts,
-                         e ->> 'stream', (e ->> 'version')::bigint, e ->> 'name',
-                         (e ->> 'schema')::bigint, e ->> 'data', $2::text, $3::bigint
-                  FROM json_array_elements($1::text::json) WITH ORDINALITY AS list (e, place),
+                         stream, version, name, schema, data, metadata, $2::bigint
+                  FROM ROWS FROM (
+                           json_to_recordset($1::text::json)
+                           AS (stream text, version bigint, name text, schema bigint, data text, metadata text)
+                       ) WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, place),
                        outrigger_event_offset
                   ORDER BY place
                   ON CONFLICT DO NOTHING";
     let rows = serde_json::Value::from_iter(rows.iter().map(Row::json)).to_string();
-    Ok(tx
-        .execute(insert, params![rows, metadata, env::now()])
-        .await?)
+    Ok(tx.execute(insert, params![rows, env::now()]).await?)
 }
 
 /// Lets the order go on after the greatest number that is stored.

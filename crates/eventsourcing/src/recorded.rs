@@ -1,5 +1,7 @@
 //! An event as it is stored.
 
+use std::sync::Arc;
+
 use data::Row;
 use env::{RequestContext, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -56,6 +58,13 @@ impl Metadata {
             causation_id: context.causation_id,
             traceparent: propagation::traceparent(),
         }
+    }
+
+    /// The same as it is stored.
+    pub(crate) fn stored() -> Result<Arc<str>> {
+        let json = serde_json::to_string(&Self::current());
+        let json = json.map_err(|source| Error::Metadata { source })?;
+        Ok(json.into())
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<
 }
 
 /// Writes `rows`, one by one: a statement costs no round trip here. How many were written.
-pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row], metadata: &str) -> Result<u64> {
+pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row]) -> Result<u64> {
     let now = env::now();
     let mut written = 0;
     for row in rows {
@@ -68,7 +68,7 @@ pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row], metadata: &str) -
                     row.name.as_str(),
                     row.schema,
                     row.data.as_deref(),
-                    metadata,
+                    &*row.metadata,
                     now
                 ],
             )

@@ -1,22 +1,27 @@
-//! Reading what is committed: one stream, or all events in their order.
+//! Reading what is committed: one stream, or all events in their order. And appending alone, without a transaction.
+
+use std::sync::Arc;
 
 use data::{Database, Engine, params};
 use env::Timestamp;
 
 use crate::{
-    Aggregate, Error, Loaded, Position, Recorded, Result, Version,
+    Aggregate, Batch, Error, Expected, Loaded, Position, Recorded, Result, Version,
     aggregate::stream,
     load::{self, ARCHIVE, HOT},
-    postgres, sqlite,
+    postgres,
+    queue::Queue,
+    sqlite,
 };
 
 /// The channel that a transaction wakes which has appended.
 pub(crate) const CHANNEL: &str = "outrigger_events";
 
-/// The event store of a database, for reading. Cheap to clone.
+/// The event store of a database. Cheap to clone, and the clones share one queue of appends.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Database,
+    queue: Arc<Queue>,
 }
 
 /// What is committed and not shown to those who read all events, because a transaction that began earlier has not ended.
@@ -31,7 +36,43 @@ pub struct HeldBack {
 impl Store {
     /// The store in `db`, in which it was [installed](crate::install).
     pub fn new(db: Database) -> Self {
-        Self { db }
+        Self {
+            queue: Arc::new(Queue::new(db.clone())),
+            db,
+        }
+    }
+
+    /// Appends to the stream of the `A` with this id and nothing else; the version that it has then. Returns when the
+    /// events are durable.
+    ///
+    /// What this store and its clones append at the same time is committed together, each append as if it were alone: one
+    /// that fails fails by itself. So many appends cost little more than one. What must commit together with other
+    /// writes is appended in their [transaction](crate::Append).
+    ///
+    /// Cancelled, it leaves open whether the events are appended.
+    ///
+    /// # Errors
+    /// [`Error::VersionConflict`] and [`Error::Archived`], when nothing was written; [`Error::Untagged`],
+    /// [`Error::Encode`]; [`Error::Database`], of [`Overloaded`](data::Error::Overloaded) at once when too many wait.
+    pub async fn append<A: Aggregate>(
+        &self,
+        id: &str,
+        expected: Expected,
+        events: &[A::Event],
+    ) -> Result<Version> {
+        let mut batch = Batch::new();
+        batch.append::<A>(id, expected, events)?;
+        let versions = self.append_batch(batch).await?;
+        Ok(versions.into_iter().sum()) // there is one
+    }
+
+    /// Appends all of `batch` or, when an expectation is wrong, nothing of it; the versions that its streams have then,
+    /// one for each [`Batch::append`].
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub async fn append_batch(&self, batch: Batch) -> Result<Vec<Version>> {
+        self.queue.append(batch).await
     }
 
     /// Reads the `A` with this id, as it is committed.
