@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use data::{Engine, Transaction};
-use serde_json::json;
+use serde::{Serialize, Serializer};
 
 use crate::{
     Aggregate, Error, Loaded, Metadata, Result,
@@ -245,6 +245,33 @@ impl Batch {
         Ok(self)
     }
 
+    /// The streams that it appends to.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|part| part.stream.as_str())
+    }
+
+    /// Adds the ends that its expectations state, for streams that nothing is stated of yet; `false` when one says nothing, or
+    /// would not be put to the test because nothing is appended.
+    pub(crate) fn state(&self, heads: &mut Heads) -> bool {
+        self.parts.iter().all(|part| {
+            if heads.contains_key(&part.stream) {
+                return true;
+            }
+            let version = match part.expected {
+                Expected::NoStream => 0,
+                Expected::Version(version) => version,
+                Expected::Any => return false,
+            };
+            let head = Head {
+                stream: part.stream.clone(),
+                version,
+                closed: false,
+            };
+            heads.insert(part.stream.clone(), head);
+            !part.events.is_empty()
+        })
+    }
+
     /// How many events are in it.
     pub(crate) fn events(&self) -> usize {
         self.parts.iter().map(|part| part.events.len()).sum()
@@ -299,13 +326,17 @@ impl Batch {
 }
 
 /// An event on its way into the table.
+#[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) stream: String,
     pub(crate) version: Version,
     pub(crate) name: String,
     pub(crate) schema: u32,
     pub(crate) data: Option<String>,
+    #[serde(serialize_with = "as_text")]
     pub(crate) metadata: Arc<str>,
+    /// Nobody has looked whether the stream ends right before it: it is written only if it does.
+    pub(crate) unseen: bool,
 }
 
 impl Row {
@@ -317,6 +348,7 @@ impl Row {
             schema: event.schema,
             data: event.data.clone(),
             metadata: Arc::clone(metadata),
+            unseen: false,
         }
     }
 
@@ -329,23 +361,17 @@ impl Row {
             schema: 1,
             data: None,
             metadata: Metadata::stored()?,
-        })
-    }
-
-    pub(crate) fn json(&self) -> serde_json::Value {
-        json!({
-            "stream": self.stream,
-            "version": self.version,
-            "name": self.name,
-            "schema": self.schema,
-            "data": self.data,
-            "metadata": &*self.metadata,
+            unseen: false,
         })
     }
 }
 
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
 /// The last event of a stream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Head {
     stream: String,
     version: Version,
@@ -370,8 +396,8 @@ pub(crate) async fn heads(
     tx: &mut Transaction,
     batches: impl IntoIterator<Item = &Batch>,
 ) -> Result<Heads> {
-    let parts = batches.into_iter().flat_map(|batch| &batch.parts);
-    let mut streams: Vec<&str> = parts.map(|part| part.stream.as_str()).collect();
+    let streams = batches.into_iter().flat_map(Batch::streams);
+    let mut streams: Vec<&str> = streams.collect();
     streams.sort_unstable();
     streams.dedup();
     let heads = match tx.engine() {

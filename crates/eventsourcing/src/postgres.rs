@@ -11,8 +11,9 @@
 use data::{Database, Migration, Transaction, params};
 
 use crate::{
-    Result,
+    Error, Result,
     append::{Head, Row},
+    archive::ARCHIVED,
 };
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -64,21 +65,39 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<
     rows.iter().map(Head::from_row).collect()
 }
 
-/// Writes `rows` in one statement, which is one round trip. How many were written.
+/// Writes `rows` in one statement, which is one round trip; those that are [unseen](Row::unseen) only where their stream
+/// ends right before them. How many were written.
 pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row]) -> Result<u64> {
+    // The looks are no `EXISTS`, which may be planned as a hash of the whole table.
     let insert = "INSERT INTO outrigger_events
                   (xact, stream, version, type, schema_version, data, metadata, recorded)
                   SELECT pg_current_xact_id()::text::bigint + xacts,
                          stream, version, name, schema, data, metadata, $2::bigint
                   FROM ROWS FROM (
                            json_to_recordset($1::text::json)
-                           AS (stream text, version bigint, name text, schema bigint, data text, metadata text)
-                       ) WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, place),
+                           AS (stream text, version bigint, name text, schema bigint, data text, metadata text,
+                               unseen boolean)
+                       ) WITH ORDINALITY
+                           AS row (stream, version, name, schema, data, metadata, unseen, place),
                        outrigger_event_offset
+                  WHERE CASE
+                      WHEN NOT unseen THEN true
+                      WHEN row.version = 1 THEN
+                          (SELECT 1 FROM outrigger_events AS e WHERE e.stream = row.stream LIMIT 1) IS NULL
+                      ELSE
+                          (SELECT e.type <> $3::text FROM outrigger_events AS e
+                           WHERE e.stream = row.stream AND e.version = row.version - 1)
+                  END
                   ORDER BY place
                   ON CONFLICT DO NOTHING";
-    let rows = serde_json::Value::from_iter(rows.iter().map(Row::json)).to_string();
-    Ok(tx.execute(insert, params![rows, env::now()]).await?)
+    let rows = serde_json::to_string(rows).map_err(|source| Error::Encode {
+        stream: rows
+            .first()
+            .map_or_else(String::new, |row| row.stream.clone()),
+        source,
+    })?;
+    let params = params![rows, env::now(), ARCHIVED];
+    Ok(tx.execute(insert, params).await?)
 }
 
 /// Lets the order go on after the greatest number that is stored.

@@ -4,20 +4,24 @@
 //! what those before it in the same transaction have appended. What the database refuses for the sake of one (a text
 //! that it cannot store) is run again with each alone, so that the others do not pay for it.
 //!
-//! The transaction is run by a task of its own, so that whoever is cancelled while they wait takes nobody with them.
+//! On PostgreSQL the ends of streams are not looked up where expectations state them: the insert itself finds out
+//! whether they are so, and where they are not, the transaction is run again with a look. Two transactions are under way
+//! there at a time, never of the same stream: while one waits for the disk, the server works on the other.
+//!
+//! A transaction is run by a task of its own, so that whoever is cancelled while they wait takes nobody with them.
 
 use std::{
-    collections::VecDeque,
-    fmt, io, mem,
+    collections::{BTreeSet, VecDeque},
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use data::{Database, QUEUE_LIMIT, Transaction};
+use data::{Database, Engine, QUEUE_LIMIT, Transaction};
 use tokio::{sync::oneshot, task};
 
 use crate::{
     Batch, Error, Metadata, Result, Version,
-    append::{heads, seal, write},
+    append::{Heads, heads, seal, write},
 };
 
 /// How many events one transaction takes at most, unless one append alone has more.
@@ -34,8 +38,10 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// A task is at work on them.
-    driven: bool,
+    /// How many tasks are at work on them.
+    drivers: usize,
+    /// The streams of the transactions that are under way.
+    busy: BTreeSet<String>,
 }
 
 /// One append.
@@ -65,13 +71,12 @@ impl Queue {
         let (answer, answered) = oneshot::channel();
         let member = Member { batch, metadata };
         if self.push(Waiting { member, answer })? {
-            let queue = Arc::clone(self);
-            task::spawn(Driver { queue, done: false }.run());
+            task::spawn(Driver::new(self).run());
         }
         answered.await.unwrap_or_else(|_| Err(interrupted()))
     }
 
-    /// Whether nobody is at work on what waits.
+    /// Whether one more may be at work on what waits.
     fn push(&self, one: Waiting) -> Result<bool> {
         let mut state = self.state();
         let waiting = state.waiting.len();
@@ -79,26 +84,52 @@ impl Queue {
             return Err(Error::Database(data::Error::Overloaded { waiting }));
         }
         state.waiting.push_back(one);
-        Ok(!mem::replace(&mut state.driven, true))
+        let more = state.drivers < self.drivers_max();
+        state.drivers += usize::from(more);
+        Ok(more)
     }
 
-    /// What goes into the next transaction. When there is nothing, nobody is at work any more.
+    fn drivers_max(&self) -> usize {
+        match self.db.engine() {
+            Engine::Sqlite => 1, // it has one writer
+            _ => 2,
+        }
+    }
+
+    /// What goes into the next transaction, in the order of coming within each stream. When there is nothing, the driver is
+    /// at work no more.
     fn take(&self) -> (Vec<Member>, Vec<Answer>) {
         let mut state = self.state();
-        state.waiting.retain(|one| !one.answer.is_closed()); // cancelled
+        let state = &mut *state;
+        let (mut members, mut answers) = (Vec::new(), Vec::new());
         let (mut events, mut bytes) = (0, 0);
-        let mut taken = 0;
-        for Waiting { member, .. } in &state.waiting {
-            events += member.batch.events();
-            bytes += member.batch.bytes();
-            if taken > 0 && (events > EVENTS || bytes > BYTES) {
-                break;
+        let mut passed_over = BTreeSet::new();
+        let mut left = VecDeque::new();
+        while let Some(one) = state.waiting.pop_front() {
+            if one.answer.is_closed() {
+                continue; // cancelled
             }
-            taken += 1;
+            let batch = &one.member.batch;
+            let fits = members.is_empty()
+                || events + batch.events() <= EVENTS && bytes + batch.bytes() <= BYTES;
+            let must_wait = |stream| state.busy.contains(stream) || passed_over.contains(stream);
+            if !fits || batch.streams().any(must_wait) {
+                passed_over.extend(batch.streams().map(str::to_owned));
+                left.push_back(one);
+                continue;
+            }
+            events += batch.events();
+            bytes += batch.bytes();
+            members.push(one.member);
+            answers.push(one.answer);
         }
-        state.driven = taken > 0;
-        let next = state.waiting.drain(..taken);
-        next.map(|one| (one.member, one.answer)).unzip()
+        state.waiting = left;
+        let streams = members
+            .iter()
+            .flat_map(|member: &Member| member.batch.streams());
+        state.busy.extend(streams.map(str::to_owned));
+        state.drivers -= usize::from(members.is_empty());
+        (members, answers)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,9 +159,47 @@ impl Queue {
     }
 
     async fn together(&self, members: &[Member]) -> Result<Vec<Result<Vec<Version>>>> {
+        if let Some(stated) = self.stated(members) {
+            let run = async |mut tx| append_unseen(&mut tx, members, stated.clone()).await;
+            match self.db.transaction(run).await {
+                Err(Error::Overtaken) => {} // one of them was wrong
+                outcome => return outcome,
+            }
+        }
         let run = async |mut tx| append_all(&mut tx, members).await;
         self.db.transaction(run).await
     }
+
+    /// The ends of all streams as the expectations have them, where a look at them is worth to be spared.
+    fn stated(&self, members: &[Member]) -> Option<Heads> {
+        let mut heads = Heads::new();
+        let mut batches = members.iter().map(|member| &member.batch);
+        let stated = self.db.engine() != Engine::Sqlite && batches.all(|it| it.state(&mut heads));
+        stated.then_some(heads)
+    }
+}
+
+/// Appends `members` if the streams end as stated and all fit; else [`Error::Overtaken`], and nothing may be kept.
+async fn append_unseen(
+    tx: &mut Transaction,
+    members: &[Member],
+    mut stated: Heads,
+) -> Result<Vec<Result<Vec<Version>>>> {
+    let mut rows = Vec::new();
+    let mut outcomes = Vec::with_capacity(members.len());
+    for Member { batch, metadata } in members {
+        let numbered = batch.number(&mut stated, metadata);
+        let (new, versions) = numbered.map_err(|_| Error::Overtaken)?;
+        rows.extend(new);
+        outcomes.push(Ok(versions));
+    }
+    let mut streams = BTreeSet::new();
+    for row in &mut rows {
+        row.unseen = streams.insert(row.stream.clone());
+    }
+    seal(tx, &mut rows).await?;
+    write(tx, &rows).await?;
+    Ok(outcomes)
 }
 
 /// Appends what fits of `members`; the outcome of each. An error is one of the transaction.
@@ -168,11 +237,21 @@ fn interrupted() -> Error {
 /// Who is at work on a queue: runs one transaction after the other until nobody waits.
 struct Driver {
     queue: Arc<Queue>,
-    /// Nobody waited, and the queue knows that nobody is at work.
+    /// The streams of the transaction that is under way.
+    streams: Vec<String>,
+    /// Nobody waited, and the queue knows that this one is at work no more.
     done: bool,
 }
 
 impl Driver {
+    fn new(queue: &Arc<Queue>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            streams: Vec::new(),
+            done: false,
+        }
+    }
+
     async fn run(mut self) {
         loop {
             // Who was answered just now may have more: its append belongs into the next transaction, not the one after it.
@@ -182,10 +261,20 @@ impl Driver {
             if self.done {
                 return;
             }
+            let streams = members.iter().flat_map(|member| member.batch.streams());
+            self.streams = streams.map(str::to_owned).collect();
             let outcomes = self.queue.commit(&members).await;
+            self.release();
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 _ = answer.send(outcome); // who was cancelled does not wait for it
             }
+        }
+    }
+
+    fn release(&mut self) {
+        let mut state = self.queue.state();
+        for stream in self.streams.drain(..) {
+            state.busy.remove(&stream);
         }
     }
 }
@@ -193,7 +282,10 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if !self.done {
-            *self.queue.state() = State::default();
+            self.release();
+            let mut state = self.queue.state();
+            state.drivers -= 1;
+            state.waiting.clear();
         }
     }
 }

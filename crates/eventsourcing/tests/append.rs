@@ -16,6 +16,8 @@ on_each_engine!(
     what_the_database_cannot_store_fails_alone,
     who_is_cancelled_takes_nobody_with_them,
     an_archived_stream_refuses_and_its_neighbours_go_on,
+    g6_streams_a_wrong_expectation_writes_nothing_wherever_the_stream_ends,
+    an_archived_stream_refuses_whatever_is_expected_of_it,
 );
 
 async fn deposit(store: &Store, id: &str, expected: Expected, amount: i64) -> Result<Version> {
@@ -145,4 +147,46 @@ async fn an_archived_stream_refuses_and_its_neighbours_go_on(bank: Bank) {
         "{archived:?}"
     );
     assert_eq!(open.unwrap(), 1);
+}
+
+async fn g6_streams_a_wrong_expectation_writes_nothing_wherever_the_stream_ends(bank: Bank) {
+    let store = bank.store();
+    for version in [0, 1] {
+        let expected = Expected::Version(version);
+        deposit(&store, "1", expected, 1).await.unwrap();
+    }
+    // Of the two events of the second, one has a place that is taken, and the other one that is free.
+    let both = [AccountEvent::Deposited(5), AccountEvent::Deposited(6)];
+    for wrong in [0, 1, 3, 5].map(Expected::Version) {
+        let error = store
+            .append::<Account>("1", wrong, &both)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::VersionConflict { actual: 2, .. }),
+            "{wrong}: {error:?}"
+        );
+        assert_eq!(balance(&store, "1").await, (2, 2));
+    }
+    let nothing = store
+        .append::<Account>("1", Expected::Version(1), &[])
+        .await;
+    assert!(nothing.unwrap_err().is_conflict());
+    deposit(&store, "1", Expected::Version(2), 1).await.unwrap();
+}
+
+async fn an_archived_stream_refuses_whatever_is_expected_of_it(bank: Bank) {
+    bank.deposit("1", 1).await;
+    bank.deposit("1", 1).await;
+    let mut tx = bank.db.begin().await.unwrap();
+    tx.archive::<Account>("1", Expected::Any).await.unwrap();
+    tx.commit().await.unwrap();
+    let store = bank.store();
+    for version in 0..=4 {
+        let refused = deposit(&store, "1", Expected::Version(version), 1).await;
+        assert!(
+            matches!(refused, Err(Error::Archived { .. })),
+            "{version}: {refused:?}"
+        );
+    }
 }
