@@ -2,10 +2,6 @@
 //!
 //! It is asked for no more than Outrigger is beside it: to write one event with the version that the writer expects.
 //! Nothing is loaded before, no command is handled, and no query is told.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "nothing of Outrigger is in this program, its clock neither"
-)]
 
 use std::{
     env,
