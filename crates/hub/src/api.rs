@@ -3,7 +3,10 @@
 use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -132,16 +135,21 @@ struct Listed {
     last_heartbeat: Timestamp,
 }
 
-async fn list(State(hub): State<Hub>, Query(wanted): Query<Wanted>) -> Json<Page> {
+async fn list(
+    State(hub): State<Hub>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Page>, Problem> {
+    let Query(wanted) =
+        wanted.map_err(|rejection| Problem::invalid_field("(query)", rejection.body_text()))?;
     let memory = hub.0.registry.memory();
     let mut found = memory.list(wanted.service.as_deref(), &wanted.after, PAGE + 1);
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     let last = found.last().map(|known| known.instance.id.clone());
-    Json(Page {
+    Ok(Json(Page {
         instances: found.into_iter().map(Listed::from).collect(),
         next: last.filter(|_| more),
-    })
+    }))
 }
 
 impl From<Known> for Listed {

@@ -256,6 +256,9 @@ async fn what_is_asked_of_nobody_and_nothing_is_a_problem() {
     assert_eq!(kind(answer).await, problem(404, "route-not-found"));
     let answer = ask(&hub, "PATCH", INSTANCES, Body::empty()).await;
     assert_eq!(kind(answer).await, problem(405, "method-not-allowed"));
+    let twice = format!("{INSTANCES}?service=a&service=b");
+    let answer = ask(&hub, "GET", &twice, Body::empty()).await;
+    assert_eq!(kind(answer).await, problem(400, "invalid-request"));
 }
 
 #[tokio::test]
