@@ -203,6 +203,7 @@ async fn one_of_three_fails(settings: Settings) -> (usize, usize, Vec<String>) {
 async fn g7_one_that_fails_more_than_the_others_is_left_out() {
     let settings = Settings {
         breaker: no_breaker(),
+        strategy: Strategy::RoundRobin,
         ..Settings::default()
     };
     let (failed, asked, told) = one_of_three_fails(settings).await;
