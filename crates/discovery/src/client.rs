@@ -16,7 +16,10 @@ use resilience::observe::Observer;
 use serde::{Serialize, de::DeserializeOwned};
 use telemetry::http::Route;
 
-use crate::{Error, HttpClient, Registry, Result, Settings, Upstream, http_client, path::fill};
+use crate::{
+    Error, HttpClient, Registry, Result, Settings, Upstream, http_client, path::fill,
+    upstream::retry_after,
+};
 
 /// The most that an answer may hold, in bytes: 4 MiB.
 pub const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
@@ -251,6 +254,7 @@ impl Client {
             source,
         };
         let is_problem = is_problem(&answer);
+        let retry_after = retry_after(answer.headers());
         let bytes = Limited::new(answer.into_body(), ANSWER_LIMIT)
             .collect()
             .await
@@ -263,13 +267,14 @@ impl Client {
         let problem = is_problem
             .then(|| serde_json::from_slice(&bytes).ok())
             .flatten();
-        let problem = problem.unwrap_or_else(|| {
+        let mut problem = problem.unwrap_or_else(|| {
             Problem::new(
                 status,
                 "unexpected-status",
                 format!("The answer was {status}."),
             )
         });
+        problem.retry_after = retry_after;
         Err(Error::Problem {
             service: self.upstream.service().to_owned(),
             problem: Box::new(problem),

@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::{Instrument, Span, field};
 
+pub(crate) use self::attempt::retry_after;
 pub use self::settings::{DEFAULT_ATTEMPTS, DEFAULT_DEADLINE, Policy, Settings};
 use self::{
     attempt::{Attempt, Outgoing},

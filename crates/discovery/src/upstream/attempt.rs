@@ -13,7 +13,7 @@ use std::{
 use axum_core::body::Body;
 use env::RequestContext;
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, Uri, header, request::Parts, uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header, request::Parts, uri};
 use tower::Service;
 use tracing::Span;
 
@@ -84,10 +84,14 @@ impl Answer {
 
     /// When it should be asked again, if it says so in seconds.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let value = self.response.headers().get(header::RETRY_AFTER)?;
-        let seconds = value.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        retry_after(self.response.headers()).map(Duration::from_secs)
     }
+}
+
+/// The seconds of a `Retry-After` header (RFC 9110, section 10.2.3). One that names a date counts as none.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::RETRY_AFTER)?;
+    value.to_str().ok()?.trim().parse().ok()
 }
 
 /// See the [module](self).
