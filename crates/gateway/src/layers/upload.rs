@@ -1,7 +1,7 @@
 //! How long the body of a request may be: 413, at once where it says its length, else while it streams.
 //!
 //! A client that sends too much, nothing more, or is gone in the middle is its own fault alone: the call is
-//! given up before the service's circuit breaker could count a failure.
+//! given up before the service's circuit breaker could count a failure. Its connection ends with the answer.
 
 use std::{
     task::{Context, Poll},
@@ -11,7 +11,7 @@ use std::{
 use axum_core::{body::Body, response::Response};
 use env::Problem;
 use futures::future::BoxFuture;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header::CONNECTION};
 use http_body::Body as _;
 use tower::{Layer, Service};
 
@@ -53,7 +53,9 @@ impl UploadLayer {
                 "The body of the request broke off.",
             ),
         };
-        problem.into()
+        // What is left of the body will not be read, so no request can follow it: better that the client knows before
+        // it sends one (RFC 9112, section 9.6).
+        Refusal::from(problem).with(CONNECTION, HeaderValue::from_static("close"))
     }
 }
 

@@ -154,6 +154,8 @@ async fn g9_overload_a_body_that_turns_out_too_long_is_413_while_it_streams() {
         (seen.status, &*seen.kind()),
         (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
     );
+    // Its rest stays unread: the client must not send its next request behind it.
+    assert_eq!(seen.headers["connection"], "close");
 }
 
 #[tokio::test]
