@@ -71,6 +71,12 @@ impl Database {
         Ok(Self::of_file(Sqlite::inspect(&place)?, &place))
     }
 
+    /// Whether there is a database to [`inspect`](Self::inspect), as far as that shows without opening it: `false` where
+    /// the file of a `sqlite:` URL is missing, `true` for any other URL.
+    pub fn exists(url: &str) -> bool {
+        Place::of(url).map_or(true, |place| place.exists())
+    }
+
     fn of_file(sqlite: Sqlite, place: &Place) -> Self {
         let file = place.path().file_stem().unwrap_or_default();
         let name = file.to_string_lossy();

@@ -108,8 +108,7 @@ impl Inspection {
                 BUS => settings.bus_file(),
                 service => settings.database_of(service),
             };
-            let file = url.reveal().strip_prefix("sqlite:");
-            if file.is_none_or(|file| Path::new(file).exists()) {
+            if Database::exists(url.reveal()) {
                 databases.insert(name.to_owned(), Database::inspect(url.reveal()).await?);
             }
         }

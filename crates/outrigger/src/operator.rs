@@ -1,7 +1,7 @@
 //! What the services of a whole system keep, for those who look after it: the verbs `sagas`, `outbox` and `dead-letters`
 //! work on this.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use data::Database;
 use saga::Sagas;
@@ -33,10 +33,8 @@ pub async fn databases(
     for service in system.services() {
         let name = service.name();
         let url = settings.database_of(name);
-        let file = url.reveal().strip_prefix("sqlite:");
         // None is made by looking.
-        let never_ran = file.is_some_and(|file| !Path::new(file).exists());
-        if never_ran || only.is_some_and(|only| only != name) {
+        if !Database::exists(url.reveal()) || only.is_some_and(|only| only != name) {
             continue;
         }
         let failed = Error::start::<data::Error>(name, "database");

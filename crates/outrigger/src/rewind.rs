@@ -1,7 +1,5 @@
 //! A service of a system goes back on the bus: the verb `rewind` works on this.
 
-use std::path::Path;
-
 use data::Database;
 use env::Timestamp;
 
@@ -30,8 +28,7 @@ pub async fn rewind(
     }
     let url = settings.database_of(service);
     for url in [&url, &settings.bus_url()] {
-        let file = url.reveal().strip_prefix("sqlite:");
-        if file.is_some_and(|file| !Path::new(file).exists()) {
+        if !Database::exists(url.reveal()) {
             return Err(Error::NeverRan {
                 service: service.to_owned(),
                 data: settings.data.clone(),

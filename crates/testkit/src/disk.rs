@@ -113,6 +113,12 @@ impl Disk {
         self.contents().power_losses
     }
 
+    /// How often all open files have died, by a loss of power or the death of a process: who looks at the disk
+    /// meanwhile has to open them again.
+    pub fn deaths(&self) -> u64 {
+        self.contents().generation
+    }
+
     /// The power fails and comes back. What was pending is kept, torn or dropped, and every open file gets I/O errors
     /// until it is closed; who opens one again sees what is left.
     pub fn power_loss(&self) {

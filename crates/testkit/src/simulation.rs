@@ -9,8 +9,9 @@
 //! along, the others at rest, as is what the platform promises by itself: no message is given up, and none takes effect
 //! twice (G3).
 //!
-//! A crash is the death of a process: what was in memory is gone, what was written stays. A loss of power, which
-//! also loses what was written and not synced, is not simulated; nor are PostgreSQL, NATS or any other server.
+//! The database of each service lies on a [disk](crate::disk) of its own. A crash is the death of a process: what was in
+//! memory is gone, what was written stays. A loss of power also loses what was written and not synced; and a disk may be
+//! full, or fail to sync. PostgreSQL, NATS and other servers are not simulated.
 //!
 //! Start reading at [`Simulation::run`], then [`stage`], which makes a run repeat.
 //!
@@ -56,14 +57,14 @@ mod weather;
 mod world;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use outrigger::{Invariant, System, system::Workload};
+use outrigger::{Invariant, Service, System, system::Workload};
 
 pub use crash_point::CrashPoint;
 pub use crash_points::run_crash_points;
@@ -80,6 +81,8 @@ pub use timeline::Timeline;
 use run::{Run, Users};
 use stage::Stage;
 use weather::Weather;
+
+use crate::disk::Disk;
 
 const HUB: &str = "hub";
 const GATEWAY: &str = "gateway";
@@ -220,11 +223,27 @@ impl Simulation {
         };
         let folder = folder.map_err(Error::Folder)?;
         Stage::play(self.seed, self.trace.as_deref(), |stage| {
-            self.play(folder.path(), script, stage)
-        })
+            let disks = self.disks()?;
+            Ok(self.play(folder.path(), disks, script, stage))
+        })?
     }
 
-    fn play(&self, data: &Path, script: Arc<Workload>, stage: &mut Stage) -> Report {
+    /// A disk for each service.
+    fn disks(&self) -> Result<BTreeMap<String, Disk>, Error> {
+        let services = self.system.services().iter().map(Service::name);
+        services
+            .zip(self.seed..)
+            .map(|(service, seed)| Ok((service.to_owned(), Disk::new(seed)?)))
+            .collect()
+    }
+
+    fn play(
+        &self,
+        data: &Path,
+        disks: BTreeMap<String, Disk>,
+        script: Arc<Workload>,
+        stage: &mut Stage,
+    ) -> Report {
         if self.has_timeline {
             stage.keep_timeline();
         }
@@ -232,9 +251,13 @@ impl Simulation {
         for fault in &schedule.faults {
             stage.note(fault);
         }
+        for (service, disk) in &disks {
+            stage.set_disk(service, disk.clone());
+        }
         let run = Run::new(
             self.system.clone(),
             data.to_owned(),
+            disks,
             script,
             self.invariants.clone(),
         );

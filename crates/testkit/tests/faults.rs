@@ -5,16 +5,18 @@ mod small;
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
-    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
 
 use data::{Database, Migration, params};
-use outrigger_testkit::simulation::{
-    Faults, Hazard, Schedule, Simulation,
-    fault::Kind,
-    stage::{Ended, Stage},
+use outrigger_testkit::{
+    disk::{self, Disk, Odds},
+    simulation::{
+        Faults, Hazard, Schedule, Simulation,
+        fault::Kind,
+        stage::{Ended, Stage},
+    },
 };
 use small::Publishing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -176,21 +178,25 @@ const MIGRATIONS: &[Migration] = &[Migration::new(
 )];
 
 /// Commits one number after the other, all at the same instant.
-async fn count(file: PathBuf) -> Ended {
-    let db = Database::open(&format!("sqlite:{}", file.display())).await?;
+async fn count(url: String) -> Ended {
+    let db = Database::open(&url).await?;
     db.migrate(MIGRATIONS).await?;
     env::sleep(Duration::from_millis(100)).await;
     for number in 1..=5 {
-        let mut tx = db.begin().await?;
-        tx.execute("INSERT INTO numbers VALUES ($1)", params![number])
-            .await?;
-        tx.commit().await?;
+        commit(&db, number).await?;
     }
     std::future::pending().await
 }
 
-async fn how_many(file: PathBuf, there: Rc<Cell<i64>>) -> Ended {
-    let db = Database::open(&format!("sqlite:{}", file.display())).await?;
+async fn commit(db: &Database, number: i64) -> data::Result<()> {
+    let mut tx = db.begin().await?;
+    tx.execute("INSERT INTO numbers VALUES ($1)", params![number])
+        .await?;
+    tx.commit().await
+}
+
+async fn how_many(url: String, there: Rc<Cell<i64>>) -> Ended {
+    let db = Database::open(&url).await?;
     let row = db
         .query_one("SELECT count(*) FROM numbers", params![])
         .await?;
@@ -198,22 +204,23 @@ async fn how_many(file: PathBuf, there: Rc<Cell<i64>>) -> Ended {
     Ok(())
 }
 
-/// How many numbers are there when the process dies after so many steps.
-fn counted(after_steps: u32) -> i64 {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("counter.sqlite");
-    Stage::play(1, None, |stage| {
-        let path = file.clone();
+/// How many numbers are there when `die` ends the process.
+fn counted(seed: u64, die: impl Fn(&mut Stage) + Sync) -> i64 {
+    Stage::play(seed, None, |stage| {
+        let disk = Disk::new(seed).expect("a disk");
+        let url = disk.url("counter.sqlite");
+        stage.set_disk("counter", disk);
+        let path = url.clone();
         stage.machine("counter", move || count(path.clone()));
         for step in 0..200 {
             if step == 50 {
-                stage.crash_after("counter", after_steps);
+                die(stage);
             }
             stage.step().expect("no machine fails");
         }
         let there = Rc::new(Cell::new(0));
-        let (shared, path) = (Rc::clone(&there), file.clone());
-        stage.machine("reader", move || how_many(path.clone(), Rc::clone(&shared)));
+        let shared = Rc::clone(&there);
+        stage.machine("reader", move || how_many(url.clone(), Rc::clone(&shared)));
         for _ in 0..10 {
             stage.step().expect("no machine fails");
         }
@@ -225,8 +232,65 @@ fn counted(after_steps: u32) -> i64 {
 #[test]
 fn a_process_dies_between_two_steps_that_are_at_the_same_instant() {
     // The first step is the instant before a commit, the second the one after it.
-    let there: Vec<_> = (0..=10).map(counted).collect();
-    assert_eq!(there, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+    let there = (0..=10).map(|steps| counted(1, move |stage| stage.crash_after("counter", steps)));
+    assert_eq!(there.collect::<Vec<_>>(), [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+}
+
+#[test]
+fn what_was_committed_survives_a_loss_of_power() {
+    for seed in 0..20 {
+        let die = |steps| move |stage: &mut Stage| stage.lose_power_after("counter", steps);
+        let there: Vec<_> = (0..=10).map(|steps| counted(seed, die(steps))).collect();
+        assert_eq!(there, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], "seed {seed}");
+    }
+}
+
+/// Commits a number every 10 ms, whatever became of the one before, and notes those that were durable.
+async fn go_on(url: String, durable: Rc<RefCell<Vec<i64>>>) -> Ended {
+    let db = Database::open(&url).await?;
+    db.migrate(MIGRATIONS).await?;
+    for number in 1.. {
+        env::sleep(Duration::from_millis(10)).await;
+        if commit(&db, number).await.is_ok() {
+            durable.borrow_mut().push(number);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_is_full_or_does_not_sync_takes_nothing_until_it_is_well() {
+    let full = disk::Faults {
+        capacity: Some(0),
+        ..disk::Faults::default()
+    };
+    let failing = disk::Faults {
+        sync_fails: Odds::Always,
+        ..disk::Faults::default()
+    };
+    for faults in [full, failing] {
+        let durable = Stage::play(1, None, |stage| {
+            let disk = Disk::new(1).expect("a disk");
+            let (url, durable) = (disk.url("numbers.sqlite"), Rc::default());
+            stage.set_disk("writer", disk);
+            let noted = Rc::clone(&durable);
+            stage.machine("writer", move || go_on(url.clone(), Rc::clone(&noted)));
+            for step in 0..300 {
+                match step {
+                    100 => stage.set_disk_faults("writer", faults.clone()),
+                    200 => stage.set_disk_faults("writer", disk::Faults::default()),
+                    _ => {}
+                }
+                stage.step().expect("no machine fails");
+            }
+            durable.take()
+        });
+        let durable = durable.expect("a stage");
+        let within =
+            |range: std::ops::Range<i64>| durable.iter().filter(|it| range.contains(it)).count();
+        assert_eq!((within(0..9), within(11..20)), (8, 0), "{durable:?}");
+        assert!(within(21..30) > 5, "{durable:?}");
+    }
 }
 
 fn schedule_of(seed: u64, faults: Faults) -> Schedule {

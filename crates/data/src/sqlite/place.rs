@@ -46,6 +46,11 @@ impl Place {
         &self.path
     }
 
+    /// Whether the file is there, or may be: what is on another file system only shows when it is opened.
+    pub(crate) fn exists(&self) -> bool {
+        !self.is_plain() || self.path.exists()
+    }
+
     /// Makes the folder of the file, on the machine's own file system.
     pub(super) fn make_folder(&self) -> std::io::Result<()> {
         match (&self.vfs, self.path.parent()) {

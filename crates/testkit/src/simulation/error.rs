@@ -29,6 +29,9 @@ pub enum Error {
     /// The folder of the databases cannot be made.
     #[error("cannot make a temporary folder; is the disk full?")]
     Folder(#[source] io::Error),
+    /// SQLite does not take the simulated disks.
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
     /// The thread of the simulation did not start.
     #[error("cannot start a thread; is the system out of them?")]
     Thread(#[source] io::Error),

@@ -34,6 +34,26 @@ pub enum Kind {
         /// between two instants that nothing else tells apart. 0 is at once.
         after_steps: u32,
     },
+    /// The machine loses its power, and is started again at the end: what its databases had not synced is gone, in
+    /// whole or in part.
+    PowerLoss {
+        /// The machine.
+        machine: String,
+        /// How many steps it still takes that others could see.
+        after_steps: u32,
+    },
+    /// The disk of the machine has no room for more.
+    DiskFull {
+        /// The machine.
+        machine: String,
+    },
+    /// The disk of the machine does not always sync, and says so. What it should have synced is lost for good.
+    SyncFails {
+        /// The machine.
+        machine: String,
+        /// One of so many fails.
+        one_in: u32,
+    },
     /// Every message between the two is lost.
     Partition {
         /// A machine.
@@ -119,6 +139,16 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The machine whose process it ends.
+    pub(super) fn crashes(&self) -> Option<&str> {
+        match self {
+            Self::Crash { machine, .. } | Self::PowerLoss { machine, .. } => Some(machine),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,6 +163,21 @@ impl fmt::Display for Kind {
                 f,
                 "{machine} takes {after_steps} more step(s), then is down"
             ),
+            Self::PowerLoss {
+                machine,
+                after_steps: 0,
+            } => write!(f, "{machine} has no power"),
+            Self::PowerLoss {
+                machine,
+                after_steps,
+            } => write!(
+                f,
+                "{machine} takes {after_steps} more step(s), then has no power"
+            ),
+            Self::DiskFull { machine } => write!(f, "the disk of {machine} is full"),
+            Self::SyncFails { machine, one_in } => {
+                write!(f, "one of {one_in} syncs of the disk of {machine} fails")
+            }
             Self::Partition { a, b } => write!(f, "{a} and {b} are cut off from each other"),
             Self::OneWayPartition { from, to } => write!(f, "{to} does not hear {from}"),
             Self::Hold { a, b } => write!(f, "nothing arrives between {a} and {b}"),

@@ -37,6 +37,12 @@ pub enum Hazard {
     Duplicates,
     /// The bus delivers events of different keys out of order, all along.
     Reordering,
+    /// A service is killed by a loss of power, and with it what was not synced is lost.
+    PowerLoss,
+    /// The disk of a service is full.
+    DiskFull,
+    /// The disk of a service fails to sync now and then.
+    SyncFails,
 }
 
 /// How many faults of each [`Hazard`] a run has, and for how long.
@@ -77,6 +83,7 @@ impl Faults {
             (Hazard::Crash, 1.0),
             (Hazard::Partition, 0.5),
             (Hazard::Duplicates, 0.5),
+            (Hazard::PowerLoss, 0.3),
         ]
         .into_iter()
         .fold(Self::none(), |faults, (hazard, rate)| {
@@ -103,6 +110,9 @@ impl Faults {
             (Hazard::BusSilence, 0.9),
             (Hazard::Duplicates, 0.9),
             (Hazard::Reordering, 0.7),
+            (Hazard::PowerLoss, 1.0),
+            (Hazard::DiskFull, 0.3),
+            (Hazard::SyncFails, 0.3),
         ]
         .into_iter()
         .fold(Self::none(), |faults, (hazard, rate)| {

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use discovery::{InProcess, Ttl};
-use env::BoxError;
+use env::{BoxError, config::Secret};
 use events::{Bus, EmbeddedBus};
 use identity::Keyring;
 use outrigger::{Inspection, Platform, Settings, invariant::BUS};
@@ -58,17 +58,29 @@ fn settings(run: &Run) -> Settings {
         data: run.data.clone(),
         ..Settings::default()
     };
+    for (service, disk) in &run.disks {
+        let url = Secret::new(disk.url(&format!("{service}.sqlite")));
+        let settings = settings.services.entry(service.clone()).or_default();
+        settings.database = Some(url);
+    }
     settings.discovery.heartbeat = Duration::from_secs(1);
     settings.discovery.ttl = Duration::from_secs(3);
     settings
 }
 
 async fn watch(run: &Run) -> Result<(), BoxError> {
-    let view = Inspection::open(&run.system, &run.data).await?;
+    let settings = settings(run);
+    let mut view = Inspection::of(&run.system, &settings).await?;
+    let mut deaths = run.deaths();
     let mut calm_since = None;
     let mut quiet_since = None;
     loop {
         env::sleep(CHECKED_EVERY).await;
+        if run.deaths() != deaths {
+            // What was open on a disk when its process died is dead too.
+            deaths = run.deaths();
+            view = Inspection::of(&run.system, &settings).await?;
+        }
         check(run, &view, false).await;
         check_dead_letters(run, &view).await?;
         if run.users.get() != Users::Done || !run.is_calm.get() {

@@ -20,12 +20,14 @@ use super::{
     report::Violation,
     stage::TICK,
 };
-use crate::Recorder;
+use crate::{Recorder, disk::Disk};
 
 pub(super) struct Run {
     pub(super) system: System,
     /// The folder of the databases: what survives a crash.
     pub(super) data: PathBuf,
+    /// The disk of each service.
+    pub(super) disks: BTreeMap<String, Disk>,
     /// What its users do.
     pub(super) script: Arc<Workload>,
     /// What must hold.
@@ -57,12 +59,14 @@ impl Run {
     pub(super) fn new(
         system: System,
         data: PathBuf,
+        disks: BTreeMap<String, Disk>,
         script: Arc<Workload>,
         invariants: Vec<Invariant>,
     ) -> Self {
         Self {
             system,
             data,
+            disks,
             script,
             invariants,
             platform: watch::Sender::new(None),
@@ -107,6 +111,11 @@ impl Run {
     pub(super) fn machines(&self) -> impl Iterator<Item = &str> {
         let services = self.system.services().iter().map(Service::name);
         services.chain([HUB, GATEWAY, USERS])
+    }
+
+    /// How often what had files open has died, on any disk.
+    pub(super) fn deaths(&self) -> u64 {
+        self.disks.values().map(Disk::deaths).sum()
     }
 
     /// What was published.

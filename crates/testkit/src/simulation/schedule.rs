@@ -124,8 +124,7 @@ impl<R: Rng> Draw<R> {
                 } else {
                     self.service()?
                 },
-                // Most steps are the first after another machine's; some of the later ones are what matters.
-                after_steps: self.chance.random_range(0..16),
+                after_steps: self.steps(),
             },
             Hazard::Partition => {
                 let (a, b) = self.links.pop()?;
@@ -174,7 +173,23 @@ impl<R: Rng> Draw<R> {
             Hazard::Reordering => Kind::Reordering {
                 percent: self.percent(50),
             },
+            Hazard::PowerLoss => Kind::PowerLoss {
+                machine: self.service()?,
+                after_steps: self.steps(),
+            },
+            Hazard::DiskFull => Kind::DiskFull {
+                machine: self.service()?,
+            },
+            Hazard::SyncFails => Kind::SyncFails {
+                machine: self.service()?,
+                one_in: self.chance.random_range(1..=10),
+            },
         })
+    }
+
+    /// Most steps are the first after another machine's; some of the later ones are what matters.
+    fn steps(&mut self) -> u32 {
+        self.chance.random_range(0..16)
     }
 
     fn service(&mut self) -> Option<String> {
@@ -218,12 +233,11 @@ fn lasts(hazard: Hazard) -> bool {
 fn drop_overlapping_crashes(faults: &mut Vec<Fault>) {
     let mut down: Vec<Fault> = Vec::new();
     faults.retain(|fault| {
-        let Kind::Crash { machine, .. } = &fault.kind else {
+        let Some(machine) = fault.kind.crashes() else {
             return true;
         };
         let overlaps = |other: &Fault| {
-            matches!(&other.kind, Kind::Crash { machine: other, .. } if other == machine)
-                && other.until + LAST_STEP >= fault.from
+            other.kind.crashes() == Some(machine) && other.until + LAST_STEP >= fault.from
         };
         let keep = !down.iter().any(overlaps);
         if keep {

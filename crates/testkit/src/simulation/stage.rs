@@ -8,7 +8,7 @@
 //! played must not start threads.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
     net::IpAddr,
@@ -32,6 +32,7 @@ use super::{
     trace::Trace,
     world::Simulated,
 };
+use crate::disk::{self, Disk};
 
 /// How much simulated time passes in a step, and the least that a message is on its way.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -52,6 +53,9 @@ pub struct Stage {
     effects: Effects,
     /// Those whose process does not run.
     down: BTreeSet<String>,
+    /// Those that lose their power when they die.
+    powerless: BTreeSet<String>,
+    disks: BTreeMap<String, Disk>,
     clock: Clock,
     trace: Trace,
     _world: env::world::Entered,
@@ -117,6 +121,8 @@ impl Stage {
             links,
             effects,
             down: BTreeSet::new(),
+            powerless: BTreeSet::new(),
+            disks: BTreeMap::new(),
             clock,
             trace,
             _world: world,
@@ -147,6 +153,18 @@ impl Stage {
             }
         });
         address
+    }
+
+    /// The files of a machine are on `disk`.
+    pub fn set_disk(&mut self, machine: &str, disk: Disk) {
+        self.disks.insert(machine.to_owned(), disk);
+    }
+
+    /// What goes wrong with the disk of a machine from now on.
+    pub fn set_disk_faults(&self, machine: &str, faults: disk::Faults) {
+        if let Some(disk) = self.disks.get(machine) {
+            disk.set_faults(faults);
+        }
     }
 
     /// Lets [`TICK`] pass on every machine.
@@ -187,6 +205,13 @@ impl Stage {
         if self.down.insert(machine.to_owned()) {
             // What is dropped now must not have an effect any more.
             self.links.fates().doom(machine, 0);
+            let loses_power = self.powerless.remove(machine);
+            match self.disks.get(machine) {
+                // Before the process ends: one that ends closes its database, and closing one syncs it.
+                Some(disk) if loses_power => disk.power_loss(),
+                Some(disk) => disk.process_death(),
+                None => {}
+            }
             self.network.crash(machine);
             self.links.fates().spare(machine);
         }
@@ -201,10 +226,17 @@ impl Stage {
         }
     }
 
+    /// As [`crash_after`](Self::crash_after), and what was not synced is lost, in whole or in part.
+    pub fn lose_power_after(&mut self, machine: &str, steps: u32) {
+        self.powerless.insert(machine.to_owned());
+        self.crash_after(machine, steps);
+    }
+
     /// Starts the process of a machine, once more if it runs.
     pub fn restart(&mut self, machine: &str) {
         self.crash(machine);
         self.links.fates().spare(machine);
+        self.powerless.remove(machine);
         self.down.remove(machine);
         self.network.bounce(machine);
     }

@@ -12,6 +12,7 @@ use super::{
     schedule::Schedule,
     stage::{Stage, TICK},
 };
+use crate::disk::{self, Odds};
 
 /// The longest that a message is on its way on a good day.
 const LATENCY: Duration = Duration::from_millis(2);
@@ -108,8 +109,17 @@ impl Weather {
             .filter_map(|fault| clock(&fault.kind))
             .map(|(machine, _)| (machine, 0))
             .collect();
+        let mut disks: BTreeMap<&str, disk::Faults> = over
+            .iter()
+            .filter_map(|fault| disk(&fault.kind))
+            .map(|machine| (machine, disk::Faults::default()))
+            .collect();
         for fault in &self.lasting {
             match &fault.kind {
+                Kind::DiskFull { machine } => disks.entry(machine).or_default().capacity = Some(0),
+                Kind::SyncFails { machine, one_in } => {
+                    disks.entry(machine).or_default().sync_fails = Odds::OneIn(*one_in);
+                }
                 Kind::Latency { ms_max } => latency = latency.max(Duration::from_millis(*ms_max)),
                 Kind::BusDown => bus.is_down = true,
                 Kind::BusDelay { ms_max } => bus.delay_ms_max = bus.delay_ms_max.max(*ms_max),
@@ -125,6 +135,9 @@ impl Weather {
         }
         for (machine, ahead_ms) in clocks {
             stage.set_clock(machine, ahead_ms);
+        }
+        for (machine, faults) in disks {
+            stage.set_disk_faults(machine, faults);
         }
         run.set_bus(bus);
         stage.set_latency(latency);
@@ -144,6 +157,10 @@ fn begin(kind: &Kind, stage: &mut Stage) {
             machine,
             after_steps,
         } => stage.crash_after(machine, *after_steps),
+        Kind::PowerLoss {
+            machine,
+            after_steps,
+        } => stage.lose_power_after(machine, *after_steps),
         Kind::Partition { a, b } => stage.partition(a, b),
         Kind::OneWayPartition { from, to } => stage.partition_oneway(from, to),
         Kind::Hold { a, b } => stage.hold(a, b),
@@ -155,7 +172,7 @@ fn begin(kind: &Kind, stage: &mut Stage) {
 
 fn end(kind: &Kind, stage: &mut Stage) {
     match kind {
-        Kind::Crash { machine, .. } => stage.restart(machine),
+        Kind::Crash { machine, .. } | Kind::PowerLoss { machine, .. } => stage.restart(machine),
         Kind::Partition { a, b } | Kind::OneWayPartition { from: a, to: b } => stage.repair(a, b),
         Kind::Hold { a, b } => stage.release(a, b),
         Kind::Loss { a, b, .. } => stage.set_loss(a, b, 0.0),
@@ -172,6 +189,14 @@ fn clock(kind: &Kind) -> Option<(&str, i64)> {
             let past_all = (TOKEN_LIFETIME + 2 * LEEWAY).as_millis();
             Some((machine, i64::try_from(past_all).unwrap_or(i64::MAX)))
         }
+        _ => None,
+    }
+}
+
+/// The machine whose disk does not do what it should.
+fn disk(kind: &Kind) -> Option<&str> {
+    match kind {
+        Kind::DiskFull { machine } | Kind::SyncFails { machine, .. } => Some(machine),
         _ => None,
     }
 }
