@@ -4,6 +4,7 @@
 //! within the same minute and with the same durability, and figures of two runs are never compared.
 
 mod account;
+mod bus;
 mod replay;
 mod report;
 mod rounds;
@@ -31,6 +32,9 @@ struct Arguments {
 enum Name {
     /// Appends a second to the event store, beside raw inserts into the same database and beside cqrs-es.
     Store,
+    /// Events a second and their latency, from published to handled, on the embedded bus and on NATS; beside a bare loop
+    /// on NATS.
+    Bus,
     /// Events a second of a long stream that is replayed, and of which a projection is built; and the memory it takes.
     Replay {
         /// 1,000,000 events instead of 100,000. It takes minutes.
@@ -56,6 +60,7 @@ async fn main() -> ExitCode {
 async fn run(Arguments { name, quick }: Arguments) -> Result<()> {
     match name {
         Name::Store => report::publish("store", &store::run(quick).await?),
+        Name::Bus => report::publish("bus", &bus::run(quick).await?),
         Name::Replay { full } => report::publish("replay", &replay::run(quick, full).await?),
         Name::ReplayPart(part) => replay::run_part(part).await,
     }
