@@ -78,8 +78,8 @@ async fn place(client: &GatewayClient, order: &Value) {
     }
 }
 
-/// Whether sending the request again would change nothing.
-fn is_settled(answer: &Answer) -> bool {
+/// Whether `answer` is the last word on a request with a key: sent again, it would be the same.
+pub fn is_settled(answer: &Answer) -> bool {
     let in_progress = answer.headers.contains_key("retry-after");
     !answer.status.is_server_error() && !in_progress
 }

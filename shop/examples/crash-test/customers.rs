@@ -1,14 +1,22 @@
-//! Those who order while things break.
+//! Those who order while things break: each order has a key, and is sent with it until the shop has answered.
 
-use outrigger::{GatewayClient, env::BoxError};
+use std::time::Duration;
+
+use outrigger::{
+    GatewayClient,
+    env::{self, BoxError},
+    futures::future::join_all,
+};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use shop::workload::is_settled;
 
 /// So many order at the same time.
 const CUSTOMERS: u64 = 16;
 /// More than the customers can ever buy.
 const STOCK: u64 = 1_000_000;
 const PRODUCTS: [&str; 3] = ["pencil", "paper", "ink"];
+/// How long a customer waits before sending an order again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn stock_up(client: &GatewayClient) -> Result<(), BoxError> {
     for product in PRODUCTS {
@@ -21,29 +29,105 @@ pub(crate) async fn stock_up(client: &GatewayClient) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Order, as fast as the shop answers, until it is gone; gives the number of orders asked for.
-pub(crate) async fn order_until_the_end(client: GatewayClient, round: u64) -> u64 {
-    let mut customers = JoinSet::new();
-    for customer in 0..CUSTOMERS {
-        let client = client.clone();
-        customers.spawn(async move {
-            let mut asked = 0;
-            loop {
-                asked += 1;
-                let order = an_order(round, customer, asked);
-                if client.post("/orders", &order).await.is_err() {
-                    return asked;
-                }
-            }
-        });
+/// All of them, and what the shop has told each.
+pub(crate) struct Customers(Vec<Customer>);
+
+impl Customers {
+    pub(crate) fn new() -> Self {
+        Self((0..CUSTOMERS).map(Customer::new).collect())
     }
-    customers.join_all().await.iter().sum()
+
+    /// Order, as fast as the shop answers, until it is gone.
+    pub(crate) async fn order_until_the_end(self, client: GatewayClient) -> Self {
+        let orders = |customer: Customer| customer.order_until_the_end(client.clone());
+        Self(join_all(self.0.into_iter().map(orders)).await)
+    }
+
+    /// Send once more what the end of the shop left without an answer, until it is gone again.
+    pub(crate) async fn hear(self, client: GatewayClient) -> Self {
+        let hears = |customer: Customer| customer.hear(client.clone());
+        Self(join_all(self.0.into_iter().map(hears)).await)
+    }
+
+    /// How many orders they asked for.
+    pub(crate) fn asked(&self) -> u64 {
+        self.0.iter().map(|customer| customer.asked).sum()
+    }
+
+    /// How many of these still have no answer.
+    pub(crate) fn unanswered(&self) -> usize {
+        let waiting = self.0.iter().filter(|it| it.unanswered.is_some());
+        waiting.count()
+    }
+
+    /// The ids of the orders that the shop said it has.
+    pub(crate) fn promised(&self) -> impl Iterator<Item = &str> {
+        let promised = self.0.iter().flat_map(|customer| &customer.promised);
+        promised.map(String::as_str)
+    }
+}
+
+struct Customer {
+    number: u64,
+    asked: u64,
+    unanswered: Option<Request>,
+    promised: Vec<String>,
+}
+
+struct Request {
+    key: String,
+    order: Value,
+}
+
+impl Customer {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            asked: 0,
+            unanswered: None,
+            promised: Vec::new(),
+        }
+    }
+
+    async fn order_until_the_end(mut self, client: GatewayClient) -> Self {
+        loop {
+            if self.unanswered.is_none() {
+                self.asked += 1;
+                self.unanswered = Some(Request {
+                    key: env::id().to_string(),
+                    order: an_order(self.number, self.asked),
+                });
+            }
+            self = self.hear(client.clone()).await;
+            if self.unanswered.is_some() {
+                return self;
+            }
+        }
+    }
+
+    /// Sends the order that has no answer until it has one, or nobody answers.
+    async fn hear(mut self, client: GatewayClient) -> Self {
+        let Some(Request { key, order }) = &self.unanswered else {
+            return self;
+        };
+        let client = client.with_header("idempotency-key", key);
+        while let Ok(answer) = client.post("/orders", order).await {
+            if is_settled(&answer) {
+                let id = answer.body["id"].as_str();
+                self.promised.extend(id.map(str::to_owned));
+                self.unanswered = None;
+                return self;
+            }
+            env::sleep(PAUSE).await;
+        }
+        self
+    }
 }
 
 /// Mostly good orders; some whose payment is declined, or takes a second attempt.
-fn an_order(round: u64, customer: u64, asked: u64) -> Value {
+fn an_order(customer: u64, asked: u64) -> Value {
     let product = PRODUCTS[(asked % 3) as usize];
-    let payment = match (round + customer + asked) % 7 {
+    let payment = match (customer + asked) % 7 {
         0 => "tok_declined",
         1 => "tok_flaky",
         _ => "tok_ok",

@@ -1,8 +1,9 @@
 //! Kills the whole shop with SIGKILL in the middle of many orders, again and again, and looks at what is left.
 //!
 //! In each round customers order, and at a random moment something is killed: the shop, whose next process goes on
-//! with the same data; or the PostgreSQL or the NATS server under it, which comes back while the shop runs on. At the
-//! end the shop is started once more and must come to rest: every order confirmed or cancelled, every invariant whole.
+//! with the same data; or the PostgreSQL or the NATS server under it, which comes back while the shop runs on. Who got
+//! no answer asks again with the same key. At the end the shop is started once more and must come to rest: every order
+//! that it promised is there, once, and confirmed or cancelled, and every invariant is whole.
 //! `scripts/crash-test` builds what this needs and calls it.
 #![allow(
     clippy::print_stdout,
@@ -13,7 +14,7 @@
 mod customers;
 mod place;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, future::ready, path::PathBuf, process::ExitCode, time::Duration};
 
 use outrigger::{
     Inspection,
@@ -21,6 +22,7 @@ use outrigger::{
 };
 use serde_json::json;
 
+use customers::Customers;
 use place::{Backend, Place};
 
 /// The longest that a round lasts before something is killed, in milliseconds.
@@ -50,55 +52,61 @@ async fn run() -> Result<bool, BoxError> {
     } = Arguments::parse()?;
     let mut place = Place::prepare(backend, &shop).await?;
     let mut killed: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut asked = 0;
-    let mut ordering = None;
+    let mut ordering = tokio::spawn(ready(Customers::new()));
     for round in 1..=rounds {
         if let Some(client) = place.start()? {
             if round == 1 {
                 customers::stock_up(&client).await?;
             }
-            ordering = Some(tokio::spawn(customers::order_until_the_end(client, round)));
+            let customers = ordering.await?;
+            ordering = tokio::spawn(customers.order_until_the_end(client));
         }
         let pause = Duration::from_millis(100 + env::random().below(ROUND_MS_MAX));
         env::sleep(pause).await;
         let victim = place.kill_one().await?;
         *killed.entry(victim).or_default() += 1;
         eprintln!("{backend}: round {round} of {rounds}: killed the {victim}");
-        if !place.is_open()
-            && let Some(ordering) = ordering.take()
-        {
-            asked += ordering.await?;
-        }
     }
     place.kill_the_shop();
-    if let Some(ordering) = ordering {
-        asked += ordering.await?;
+    let mut customers = ordering.await?;
+    if let Some(client) = place.start()? {
+        customers = customers.hear(client).await;
     }
-    place.start()?;
     let Rest {
         unrest,
         violations,
         orders,
     } = come_to_rest(&place).await?;
 
-    let open = orders
-        .iter()
-        .filter(|(status, _)| !matches!(status.as_str(), "CONFIRMED" | "CANCELLED"));
-    let open: i64 = open.map(|(_, count)| count).sum();
-    let whole = unrest.is_empty() && violations.is_empty() && open == 0;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for status in orders.values() {
+        *counts.entry(status).or_default() += 1;
+    }
+    let ended = ["CONFIRMED", "CANCELLED"].map(|status| counts.get(status).unwrap_or(&0));
+    let open = orders.len() as u64 - ended.into_iter().sum::<u64>();
+    let promised = customers.promised().count();
+    let lost: Vec<_> = customers
+        .promised()
+        .filter(|id| !orders.contains_key(*id))
+        .collect();
+    let unanswered = customers.unanswered();
+    let whole = unrest.is_empty() && violations.is_empty() && lost.is_empty();
     println!(
         "{}",
         json!({
             "rounds": rounds,
             "killed": killed,
-            "asked": asked,
-            "orders": orders,
+            "asked": customers.asked(),
+            "unanswered": unanswered,
+            "promised": promised,
+            "lost": lost,
+            "orders": counts,
             "open": open,
             "unrest": unrest,
             "violations": violations,
         })
     );
-    Ok(whole)
+    Ok(whole && open == 0 && unanswered == 0)
 }
 
 struct Arguments {
@@ -131,7 +139,8 @@ impl Arguments {
 struct Rest {
     unrest: Vec<String>,
     violations: Vec<String>,
-    orders: BTreeMap<String, i64>,
+    /// The status of each, by id.
+    orders: BTreeMap<String, String>,
 }
 
 /// Waits until nothing goes on. What is still on a bus outside of the shop is not seen; it shows in the invariants, so
@@ -148,7 +157,7 @@ async fn come_to_rest(place: &Place) -> Result<Rest, BoxError> {
         let is_over = unrest.is_empty() && violations.is_empty();
         if is_over || env::instant() > deadline {
             return Ok(Rest {
-                orders: statuses(&view).await?,
+                orders: orders(&view).await?,
                 unrest,
                 violations,
             });
@@ -157,11 +166,11 @@ async fn come_to_rest(place: &Place) -> Result<Rest, BoxError> {
     }
 }
 
-async fn statuses(view: &Inspection) -> Result<BTreeMap<String, i64>, BoxError> {
-    let sql = "SELECT status, count(*) AS count FROM orders GROUP BY status";
+async fn orders(view: &Inspection) -> Result<BTreeMap<String, String>, BoxError> {
+    let sql = "SELECT id, status FROM orders";
     let rows = view.query("order-service", sql, &[]).await?;
     rows.iter()
-        .map(|row| Ok((row.get("status")?, row.get("count")?)))
+        .map(|row| Ok((row.get("id")?, row.get("status")?)))
         .collect()
 }
 

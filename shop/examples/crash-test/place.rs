@@ -127,10 +127,6 @@ impl Place {
         self.shop = None;
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.shop.is_some()
-    }
-
     pub(crate) async fn look(&self) -> Result<Inspection, BoxError> {
         Ok(Inspection::of(&shop::system(), &self.settings).await?)
     }
