@@ -205,6 +205,18 @@ async fn the_strategy_is_the_one_that_was_set() {
     assert_ne!(asked[0], asked[1]);
 }
 
+/// With breakers that stay open for longer than a test takes.
+fn patient() -> Settings {
+    let breaker = breaker::Settings {
+        recovery: Duration::from_mins(1),
+        ..breaker::Settings::default()
+    };
+    Settings {
+        breaker,
+        ..Settings::default()
+    }
+}
+
 #[tokio::test]
 async fn g7_an_instance_that_fails_requests_is_left_alone() {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -213,7 +225,8 @@ async fn g7_an_instance_that_fails_requests_is_left_alone() {
         counted.fetch_add(1, Ordering::Relaxed);
         async { StatusCode::INTERNAL_SERVER_ERROR }
     };
-    let client = client(&[serve(Router::new().route("/users/{id}", get(broken))).await]);
+    let broken = serve(Router::new().route("/users/{id}", get(broken))).await;
+    let client = client_with(&[broken], patient());
     for _ in 0..20 {
         assert!(user(&client).await.is_err());
     }
@@ -221,14 +234,15 @@ async fn g7_an_instance_that_fails_requests_is_left_alone() {
     let Err(Error::CircuitOpen { retry_after, .. }) = user(&client).await else {
         panic!("refused")
     };
-    let recovery = breaker::Settings::default().recovery;
+    let recovery = patient().breaker.recovery;
     assert!(retry_after > recovery / 2 && retry_after < recovery * 2);
 }
 
 #[tokio::test]
 async fn g7_an_instance_that_hangs_is_left_alone() {
     let never = || async { std::future::pending::<()>().await };
-    let client = client(&[serve(Router::new().route("/users/{id}", get(never))).await]);
+    let hanging = serve(Router::new().route("/users/{id}", get(never))).await;
+    let client = client_with(&[hanging], patient());
     for _ in 0..5 {
         let context = RequestContext::new().within(Duration::from_millis(20));
         let error = context.scope(user(&client)).await.expect_err("too late");

@@ -10,6 +10,7 @@ fn settings() -> Settings {
         rate: None,
         slow: None,
         recovery: Duration::from_secs(5),
+        recovery_limit: Duration::from_secs(30),
         probes: 1,
         successes: 3,
     }
@@ -71,6 +72,32 @@ async fn a_failed_probe_opens_it_again() {
     fail(&breaker);
     assert_eq!(breaker.state(), State::Open);
     assert!(breaker.enter().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failed_probe_doubles_the_recovery_up_to_a_limit_and_a_success_resets_it() {
+    let breaker = opened();
+    let refused_for = || {
+        breaker
+            .enter()
+            .err()
+            .expect("refused")
+            .retry_after
+            .as_secs()
+    };
+    for seconds in [10, 20, 30, 30] {
+        tokio::time::advance(Duration::from_secs(40)).await;
+        fail(&breaker);
+        let refused = refused_for();
+        assert!(
+            (seconds..=seconds + seconds / 5).contains(&refused),
+            "{refused} s, not {seconds}"
+        );
+    }
+    tokio::time::advance(Duration::from_secs(40)).await;
+    (0..3).for_each(|_| succeed(&breaker));
+    (0..3).for_each(|_| fail(&breaker));
+    assert!(refused_for() <= 6, "as if it had never been open");
 }
 
 #[tokio::test(start_paused = true)]

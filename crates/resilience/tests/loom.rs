@@ -34,6 +34,7 @@ fn settings() -> Settings {
         rate: None,
         slow: None,
         recovery: Duration::from_secs(5),
+        recovery_limit: Duration::from_secs(5),
         probes: 1,
         successes: 1,
     }

@@ -37,6 +37,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         rate,
         slow: None,
         recovery: Duration::from_secs(3),
+        recovery_limit: Duration::from_secs(10),
         probes,
         successes,
     })
@@ -47,6 +48,8 @@ struct Seen {
     /// The calls under way, and whether each began in this phase.
     calls: Vec<(Ticket, bool)>,
     opened: Option<Instant>,
+    /// For how long at least: 3 s, then 6 s, then 10 s, until it is closed again.
+    recovery: Duration,
     /// Successes of probes since it was half open.
     successes: u32,
     /// Failures in a row since it was closed.
@@ -80,7 +83,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..300),
     ) {
         let mut machine = Machine::new(settings.clone());
-        let mut seen = Seen { calls: Vec::new(), opened: None, successes: 0, failures: 0 };
+        let mut seen = Seen { calls: Vec::new(), opened: None, recovery: Duration::ZERO, successes: 0, failures: 0 };
         let mut now = env::instant();
         for step in steps {
             let before = machine.state();
@@ -93,7 +96,7 @@ proptest! {
                             prop_assert!(wait.is_zero());
                             if before == State::Open {
                                 let opened = seen.opened.expect("it opened");
-                                prop_assert!(now - opened >= settings.recovery, "too early");
+                                prop_assert!(now - opened >= seen.recovery, "too early");
                                 prop_assert_eq!(machine.state(), State::HalfOpen);
                                 seen.changed();
                             }
@@ -118,7 +121,10 @@ proptest! {
                         seen.successes += 1;
                         let closes = seen.successes == settings.successes;
                         prop_assert_eq!(machine.state() == State::Closed, closes);
-                        if closes { seen.changed(); }
+                        if closes {
+                            seen.changed();
+                            seen.recovery = Duration::ZERO;
+                        }
                     } else {
                         seen.failures = 0;
                         prop_assert_eq!(machine.state(), before);
@@ -136,6 +142,8 @@ proptest! {
                     }
                     if machine.state() != before {
                         seen.opened = Some(now);
+                        let recovery = settings.recovery.max(seen.recovery * 2);
+                        seen.recovery = recovery.min(settings.recovery_limit);
                         seen.changed();
                     }
                 },
@@ -160,7 +168,7 @@ proptest! {
                 if fails { machine.failed(ticket, now, 1.0) } else { machine.succeeded(ticket, now) }
             }
         }
-        now += settings.recovery * 2;
+        now += settings.recovery_limit * 2;
         for _ in 0..settings.successes {
             let ticket = machine.enter(now).expect("recovered");
             machine.succeeded(ticket, now);

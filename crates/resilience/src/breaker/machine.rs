@@ -19,9 +19,12 @@ pub struct Settings {
     pub rate: Option<Rate>,
     /// So large a share of slow successes opens it too; half open, one does. Default: none does, and no call is timed.
     pub slow: Option<Slow>,
-    /// How long it stays open. Up to a fifth is added by chance, so that callers do not come back all at once.
-    /// Default 5 s.
+    /// How long it stays open at first; twice as long after each probe that fails, up to
+    /// [`recovery_limit`](Self::recovery_limit). Up to a fifth is added by chance, so that callers do not come back all at
+    /// once. Default 1 s.
     pub recovery: Duration,
+    /// The longest that it stays open, without what chance adds. Default 30 s.
+    pub recovery_limit: Duration,
     /// So many probes may be under way at once when it is half open. Default 1.
     pub probes: u32,
     /// So many successes in a row close it again. Default 3.
@@ -69,7 +72,8 @@ impl Default for Settings {
             failures: 5,
             rate: Some(Rate::default()),
             slow: None,
-            recovery: Duration::from_secs(5),
+            recovery: Duration::from_secs(1),
+            recovery_limit: Duration::from_secs(30),
             probes: 1,
             successes: 3,
         }
@@ -108,6 +112,8 @@ pub struct Machine {
     phase: Phase,
     /// Counts the phases, so that what was let through in an earlier one is told apart.
     ticket: Ticket,
+    /// How often it has opened since it was last closed.
+    openings: u32,
     window: Option<Window>,
     slow: Option<Window>,
 }
@@ -128,6 +134,7 @@ impl Machine {
             settings,
             phase: Phase::Closed { failures: 0 },
             ticket: Ticket(0),
+            openings: 0,
         }
     }
 
@@ -210,6 +217,7 @@ impl Machine {
                 *probing = probing.saturating_sub(1);
                 *successes += 1;
                 if *successes >= self.settings.successes {
+                    self.openings = 0;
                     self.change(Phase::Closed { failures: 0 });
                 }
             }
@@ -302,9 +310,13 @@ impl Machine {
     }
 
     fn open(&mut self, now: Instant, jitter: f64) {
+        let doublings = self.openings.min(31);
+        self.openings = self.openings.saturating_add(1);
+        let recovery = self.settings.recovery.saturating_mul(1 << doublings);
+        let recovery = recovery.min(self.settings.recovery_limit.max(self.settings.recovery));
         let spread = 1.0 + 0.2 * jitter.clamp(0.0, 1.0);
         self.change(Phase::Open {
-            until: now + self.settings.recovery.mul_f64(spread),
+            until: now + recovery.mul_f64(spread),
         });
     }
 
