@@ -1,6 +1,12 @@
 //! Those who order while things break: each order has a key, and is sent with it until the shop has answered.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use outrigger::{
     GatewayClient,
@@ -17,6 +23,8 @@ const STOCK: u64 = 1_000_000;
 const PRODUCTS: [&str; 3] = ["pencil", "paper", "ink"];
 /// How long a customer waits before sending an order again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long it may take until orders are answered again.
+const FLOW_LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn stock_up(client: &GatewayClient) -> Result<(), BoxError> {
     for product in PRODUCTS {
@@ -32,9 +40,33 @@ pub(crate) async fn stock_up(client: &GatewayClient) -> Result<(), BoxError> {
 /// All of them, and what the shop has told each.
 pub(crate) struct Customers(Vec<Customer>);
 
+/// Counts the orders that were answered.
+#[derive(Clone, Default)]
+pub(crate) struct Answers(Arc<AtomicU64>);
+
+impl Answers {
+    /// Waits until some more have come, but not for ever: while the shop is away there are none.
+    pub(crate) async fn flow(&self) {
+        let seen = self.0.load(Ordering::Relaxed);
+        let flowing = async {
+            while self.0.load(Ordering::Relaxed) < seen + CUSTOMERS {
+                env::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = env::timeout(FLOW_LIMIT, flowing).await;
+    }
+}
+
 impl Customers {
-    pub(crate) fn new() -> Self {
-        Self((0..CUSTOMERS).map(Customer::new).collect())
+    pub(crate) fn new(answers: &Answers) -> Self {
+        let customer = |number| Customer {
+            number,
+            asked: 0,
+            unanswered: None,
+            promised: Vec::new(),
+            answers: answers.clone(),
+        };
+        Self((0..CUSTOMERS).map(customer).collect())
     }
 
     /// Order, as fast as the shop answers, until it is gone.
@@ -72,6 +104,7 @@ struct Customer {
     asked: u64,
     unanswered: Option<Request>,
     promised: Vec<String>,
+    answers: Answers,
 }
 
 struct Request {
@@ -80,15 +113,6 @@ struct Request {
 }
 
 impl Customer {
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            asked: 0,
-            unanswered: None,
-            promised: Vec::new(),
-        }
-    }
-
     async fn order_until_the_end(mut self, client: GatewayClient) -> Self {
         loop {
             if self.unanswered.is_none() {
@@ -116,6 +140,7 @@ impl Customer {
                 let id = answer.body["id"].as_str();
                 self.promised.extend(id.map(str::to_owned));
                 self.unanswered = None;
+                self.answers.0.fetch_add(1, Ordering::Relaxed);
                 return self;
             }
             env::sleep(PAUSE).await;

@@ -1,9 +1,9 @@
 //! Kills the whole shop with SIGKILL in the middle of many orders, again and again, and looks at what is left.
 //!
-//! In each round customers order, and at a random moment something is killed: the shop, whose next process goes on
-//! with the same data; or the PostgreSQL or the NATS server under it, which comes back while the shop runs on. Who got
-//! no answer asks again with the same key. At the end the shop is started once more and must come to rest: every order
-//! that it promised is there, once, and confirmed or cancelled, and every invariant is whole.
+//! In each round, at a random moment after orders are answered, something is killed: the shop, whose next process goes
+//! on with the same data; or the PostgreSQL or the NATS server under it, which comes back while the shop runs on. Who
+//! got no answer asks again with the same key. At the end the shop is started once more and must come to rest: every
+//! order that it promised is there, once, and confirmed or cancelled, and every invariant is whole.
 //! `scripts/crash-test` builds what this needs and calls it.
 #![allow(
     clippy::print_stdout,
@@ -22,10 +22,10 @@ use outrigger::{
 };
 use serde_json::json;
 
-use customers::Customers;
+use customers::{Answers, Customers};
 use place::{Backend, Place};
 
-/// The longest that a round lasts before something is killed, in milliseconds.
+/// The longest that orders are answered before something is killed, in milliseconds.
 const ROUND_MS_MAX: u64 = 1_500;
 /// How long the shop may take to come to rest at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,7 +52,8 @@ async fn run() -> Result<bool, BoxError> {
     } = Arguments::parse()?;
     let mut place = Place::prepare(backend, &shop).await?;
     let mut killed: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut ordering = tokio::spawn(ready(Customers::new()));
+    let answers = Answers::default();
+    let mut ordering = tokio::spawn(ready(Customers::new(&answers)));
     for round in 1..=rounds {
         if let Some(client) = place.start()? {
             if round == 1 {
@@ -61,7 +62,8 @@ async fn run() -> Result<bool, BoxError> {
             let customers = ordering.await?;
             ordering = tokio::spawn(customers.order_until_the_end(client));
         }
-        let pause = Duration::from_millis(100 + env::random().below(ROUND_MS_MAX));
+        answers.flow().await;
+        let pause = Duration::from_millis(env::random().below(ROUND_MS_MAX));
         env::sleep(pause).await;
         let victim = place.kill_one().await?;
         *killed.entry(victim).or_default() += 1;
