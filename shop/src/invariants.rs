@@ -9,9 +9,12 @@ use std::{
 };
 
 use order::place_order::PlaceOrder;
-use outrigger::{invariant::BUS, prelude::*};
+use outrigger::{
+    invariant::{BUS, Findings},
+    prelude::*,
+};
 
-type Check = Result<(), String>;
+type Check = Result<(), Findings>;
 
 /// Stock on hand + reserved + sold = stock ever received, and nothing is below zero.
 pub async fn stock_is_conserved(view: Inspection) -> Check {
@@ -66,7 +69,8 @@ pub async fn a_request_places_one_order(view: Inspection) -> Check {
             return Err(format!(
                 "the request {request} placed order {} and another one",
                 order.order_id
-            ));
+            )
+            .into());
         }
     }
     Ok(())
@@ -124,22 +128,16 @@ pub async fn history_is_true(view: Inspection) -> Check {
     none(&view, contracts::order::SERVICE, sql).await
 }
 
-/// Fails when `sql` finds a row, naming the first ones by their first column.
+/// Fails of every row that `sql` finds, by its first column.
 async fn none(view: &Inspection, service: &str, sql: &str) -> Check {
-    const SHOWN: usize = 5;
     let rows = view.query(service, sql, &[]).await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let names = rows.iter().take(SHOWN).map(|row| row.get::<String>(0));
-    let names = names
-        .collect::<Result<Vec<_>, _>>()
+    let names = rows.iter().map(|row| row.get::<String>(0));
+    let names: Vec<_> = names
+        .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    Err(format!(
-        "{} row(s) of {service} say otherwise: {}",
-        rows.len(),
-        names.join(", ")
-    ))
+    let reason = format!("{service} says otherwise");
+    let found = names.into_iter().map(|name| (name, reason.clone()));
+    found.collect::<Findings>().into_result()
 }
 
 /// Reads a name and a number from each row.
@@ -156,20 +154,18 @@ async fn amounts(
         .map_err(|error| error.to_string())
 }
 
-/// Fails when two tellings of the same differ, naming the first difference.
+/// Fails of every name of which two tellings differ.
 fn same<T: PartialEq + Debug>(
     left: &str,
     ours: &BTreeMap<String, T>,
     right: &str,
     theirs: &BTreeMap<String, T>,
 ) -> Check {
-    let mut names = ours.keys().chain(theirs.keys());
-    match names.find(|name| ours.get(*name) != theirs.get(*name)) {
-        None => Ok(()),
-        Some(name) => Err(format!(
-            "{name}: {left} {:?}, {right} {:?}",
-            ours.get(name),
-            theirs.get(name)
-        )),
-    }
+    let names = ours.keys().chain(theirs.keys());
+    let differ = names.filter(|name| ours.get(*name) != theirs.get(*name));
+    let found = differ.map(|name| {
+        let (ours, theirs) = (ours.get(name), theirs.get(name));
+        (name, format!("{left} {ours:?}, {right} {theirs:?}"))
+    });
+    found.collect::<Findings>().into_result()
 }

@@ -15,7 +15,14 @@ pub mod invariants;
 pub mod scenario;
 pub mod workload;
 
+use std::time::Duration;
+
 use outrigger::System;
+
+/// What is within one database is not untrue for an instant.
+const NEVER: Duration = Duration::ZERO;
+/// What several know of an order is the same after this: all that the order takes, and a service that is away meanwhile.
+const A_WHILE: Duration = Duration::from_mins(10);
 
 /// The shop.
 pub fn system() -> System {
@@ -29,39 +36,52 @@ pub fn system() -> System {
         .contracts(concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/schemas"))
         .invariant(
             "no piece of stock is lost or made",
+            NEVER,
             invariants::stock_is_conserved,
         )
         .invariant(
             "what is reserved and sold has its orders",
+            NEVER,
             invariants::stock_has_its_orders,
         )
         .invariant(
             "a refund gives back one payment whole",
+            NEVER,
             invariants::refunds_match,
         )
         .invariant(
             "an order is created once and ends once",
+            NEVER,
             invariants::orders_begin_and_end_once,
         )
         .invariant(
             "a request with a key places one order",
+            NEVER,
             invariants::a_request_places_one_order,
         )
-        .invariant_at_rest("every order has ended", invariants::orders_have_ended)
-        .invariant_at_rest(
+        .invariant(
+            "every order has ended",
+            A_WHILE,
+            invariants::orders_have_ended,
+        )
+        .invariant(
             "confirmed orders are paid, no others",
+            A_WHILE,
             invariants::confirmed_is_paid,
         )
-        .invariant_at_rest(
+        .invariant(
             "confirmed orders are sold, no others",
+            A_WHILE,
             invariants::confirmed_is_sold,
         )
-        .invariant_at_rest(
+        .invariant(
             "each state of an order is told once",
+            A_WHILE,
             invariants::states_are_told,
         )
-        .invariant_at_rest(
+        .invariant(
             "the history is that of the orders",
+            A_WHILE,
             invariants::history_is_true,
         )
         .example("/orders", demo::order())

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use outrigger::{GatewayClient, Platform, Running, Settings, System};
+use outrigger::{
+    GatewayClient, Platform, Running, Settings, System,
+    invariant::{Alert, Watch},
+};
 use serde_json::json;
 
 use crate::{Error, Global, Output, note, say, signals};
@@ -41,7 +44,14 @@ impl Up {
             Output::Human => show(&system, &running, took),
             Output::Json => say(described(&system, &running, took)),
         }
-        signals::stop_requested().await;
+        let settings = running.platform().settings();
+        let every = settings.invariants.every;
+        let watching = Watch::of(&system).run(&system, settings, every, Alert::log);
+        tokio::select! {
+            biased;
+            () = signals::stop_requested() => {}
+            never = watching => match never {},
+        }
         note("stopping: finishing what is in flight");
         running.stop().await;
         Ok(ExitCode::SUCCESS)

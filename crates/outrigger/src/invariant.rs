@@ -1,53 +1,45 @@
-//! What must be true of a system's data, and a view of that data to check it on.
+//! What must be true of a system's data.
 //!
-//! The same invariants serve the simulation, the chaos tests and `audit` of a real data folder.
+//! An invariant is declared once, with the system. The simulation checks it, so do the tests, `audit` looks at a real
+//! system with it, and while the system runs a [`Watch`] raises an alert when it does not hold.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+mod inspection;
+mod watch;
 
-use data::{Database, Row, Value};
-use env::chain;
-use events::{
-    DeadLetter, DeadLetters,
-    dead_letters::{Filter, PAGE_LIMIT},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
 use futures::future::BoxFuture;
 
-use crate::{Settings, System};
+pub use inspection::{BUS, Inspection};
+pub use watch::{Alert, Watch};
 
-type Check = dyn Fn(Inspection) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
+type Check = dyn Fn(Inspection) -> BoxFuture<'static, Result<(), Findings>> + Send + Sync;
 
 /// Something that must be true of a system's data.
 #[derive(Clone)]
 pub struct Invariant {
     name: Arc<str>,
-    at_rest: bool,
+    staleness: Duration,
     check: Arc<Check>,
 }
 
 impl Invariant {
-    /// Holds at every instant.
-    pub fn always<F, Fut>(name: &str, check: F) -> Self
+    /// What is called `name` and looked at by `check`, which may fail of one thing for up to `staleness`. See
+    /// [`System::invariant`](crate::System::invariant).
+    pub fn new<F, Fut, E>(name: &str, staleness: Duration, check: F) -> Self
     where
         F: Fn(Inspection) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), String>> + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Findings>,
     {
-        let check = Arc::new(move |view| Box::pin(check(view)) as BoxFuture<'static, _>);
+        let check = move |view| -> BoxFuture<'static, _> {
+            let checked = check(view);
+            Box::pin(async { checked.await.map_err(Into::into) })
+        };
         Self {
             name: name.into(),
-            at_rest: false,
-            check,
-        }
-    }
-
-    /// Holds once the system has come to rest.
-    pub fn at_rest<F, Fut>(name: &str, check: F) -> Self
-    where
-        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        Self {
-            at_rest: true,
-            ..Self::always(name, check)
+            staleness,
+            check: Arc::new(check),
         }
     }
 
@@ -56,161 +48,76 @@ impl Invariant {
         &self.name
     }
 
-    /// Whether it need only hold at rest.
-    pub fn is_at_rest(&self) -> bool {
-        self.at_rest
+    /// How long it may fail of one thing while messages are on their way; zero is never.
+    pub fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     /// Looks; the error says what was found instead.
     ///
     /// # Errors
     /// What is not as it must be.
-    pub async fn check(&self, view: Inspection) -> Result<(), String> {
+    pub async fn check(&self, view: Inspection) -> Result<(), Findings> {
         (self.check)(view).await
     }
 }
 
-/// A read-only view of the databases of a system, whether it runs or not.
-#[derive(Clone)]
-pub struct Inspection {
-    databases: Arc<BTreeMap<String, Database>>,
-}
+/// What was found instead of what must be true: a reason for each thing that it was found of.
+///
+/// The things tell a running system apart that is behind with one order after the other from one that has lost
+/// one. A plain text is a finding of the whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings(BTreeMap<String, String>);
 
-/// The name under which an [`Inspection`] shows the embedded bus.
-pub const BUS: &str = "bus";
-
-impl Inspection {
-    /// Opens what there is of `system` in the folder `data`.
+impl Findings {
+    /// `Ok` if there are none.
     ///
     /// # Errors
-    /// A database that is there but cannot be opened.
-    pub async fn open(system: &System, data: &Path) -> data::Result<Self> {
-        let settings = Settings {
-            data: data.to_owned(),
-            ..Settings::default()
-        };
-        Self::of(system, &settings).await
+    /// These, if there are any.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Opens what there is of `system` where `settings` says.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn of(system: &System, settings: &Settings) -> data::Result<Self> {
-        let names = system
-            .services()
-            .iter()
-            .map(crate::Service::name)
-            .chain([BUS]);
-        let mut databases = BTreeMap::new();
-        for name in names {
-            let url = match name {
-                BUS => settings.bus_file(),
-                service => settings.database_of(service),
-            };
-            if Database::exists(url.reveal()) {
-                databases.insert(name.to_owned(), Database::inspect(url.reveal()).await?);
-            }
-        }
-        Ok(Self {
-            databases: Arc::new(databases),
-        })
+    fn things(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
     }
 
-    /// Reads from the database of `service`; empty where that service has none yet.
-    ///
-    /// # Errors
-    /// What the database says, in words.
-    pub async fn query(
-        &self,
-        service: &str,
-        sql: &str,
-        params: &[Value],
-    ) -> Result<Vec<Row>, String> {
-        match self.databases.get(service) {
-            Some(database) => database
-                .query(sql, params)
-                .await
-                .map_err(|error| format!("cannot look into {service}: {}", chain(&error))),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// One number from the database of `service`; 0 where there is nothing.
-    ///
-    /// # Errors
-    /// What the database says, in words.
-    pub async fn number(&self, service: &str, sql: &str, params: &[Value]) -> Result<i64, String> {
-        let rows = self.query(service, sql, params).await?;
-        let number = rows
-            .first()
-            .map(|row| row.get::<Option<i64>>(0))
-            .transpose();
-        Ok(number
-            .map_err(|error| chain(&error))?
-            .flatten()
-            .unwrap_or(0))
-    }
-
-    /// The dead letters of all services, at most 1000 of each.
-    ///
-    /// # Errors
-    /// What a database says, in words.
-    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, String> {
-        let mut found = Vec::new();
-        for (name, database) in self.databases.iter().filter(|(name, _)| *name != BUS) {
-            let dead_letters = DeadLetters::of(database);
-            let page = dead_letters
-                .list(&Filter::default(), None, PAGE_LIMIT)
-                .await;
-            let page =
-                page.map_err(|error| format!("cannot look into {name}: {}", chain(&error)))?;
-            found.extend(page.dead_letters);
-        }
-        Ok(found)
-    }
-
-    /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, dead letters that wait
-    /// for an operator. Empty is at rest.
-    ///
-    /// # Errors
-    /// What a database says, in words.
-    pub async fn unrest(&self) -> Result<Vec<String>, String> {
-        let mut found = Vec::new();
-        for name in self.databases.keys() {
-            let counts: &[(&str, &str)] = if name == BUS { &IN_BUS } else { &IN_SERVICE };
-            for (what, sql) in counts {
-                let count = self.number(name, sql, &[]).await?;
-                if count > 0 {
-                    found.push(format!("{name}: {count} {what}"));
-                }
-            }
-        }
-        Ok(found)
+    /// Those of the things that `keep` says.
+    fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|thing, _| keep(thing));
+        self
     }
 }
 
-const IN_BUS: [(&str, &str); 1] = [("undelivered message(s)", "SELECT count(*) FROM deliveries")];
+/// A thing, and what was found of it.
+impl<T: Into<String>, R: Into<String>> FromIterator<(T, R)> for Findings {
+    fn from_iter<I: IntoIterator<Item = (T, R)>>(found: I) -> Self {
+        let found = found.into_iter();
+        Self(
+            found
+                .map(|(thing, reason)| (thing.into(), reason.into()))
+                .collect(),
+        )
+    }
+}
 
-const IN_SERVICE: [(&str, &str); 5] = [
-    (
-        "message(s) in the outbox",
-        "SELECT count(*) FROM outrigger_outbox WHERE settled_at IS NULL",
-    ),
-    (
-        "message(s) set aside in the outbox",
-        "SELECT count(*) FROM outrigger_outbox WHERE refused IS NOT NULL",
-    ),
-    (
-        "message(s) waiting to be tried again or for their turn",
-        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NULL",
-    ),
-    (
-        "dead letter(s)",
-        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NOT NULL",
-    ),
-    (
-        "unfinished saga(s)",
-        "SELECT count(*) FROM outrigger_sagas WHERE state NOT IN ('completed', 'compensated')",
-    ),
-];
+impl From<String> for Findings {
+    fn from(reason: String) -> Self {
+        Self::from_iter([("", reason)])
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (number, (thing, reason)) in self.0.iter().take(SHOWN).enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            let colon = if thing.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{thing}{colon}{reason}")?;
+        }
+        match self.0.len() {
+            0..=SHOWN => Ok(()),
+            more => write!(f, "; and {} more", more - SHOWN),
+        }
+    }
+}

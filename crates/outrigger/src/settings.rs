@@ -32,6 +32,8 @@ pub struct Settings {
     pub messaging: Messaging,
     /// How requests with an `Idempotency-Key` are remembered.
     pub idempotency: Idempotency,
+    /// How a running system is watched over.
+    pub invariants: Invariants,
     /// How a service starts and stops.
     pub lifecycle: Lifecycle,
     /// What is said while running.
@@ -53,6 +55,7 @@ impl Default for Settings {
             discovery: Discovery::default(),
             messaging: Messaging::default(),
             idempotency: Idempotency::default(),
+            invariants: Invariants::default(),
             lifecycle: Lifecycle::default(),
             logging: Logging::default(),
             services: BTreeMap::new(),
@@ -209,6 +212,24 @@ fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
         Ok(keep)
     } else {
         Err(D::Error::custom("it is from 1m to 8760h"))
+    }
+}
+
+/// Settings of watching over a running system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Invariants {
+    /// How often it is looked whether the invariants hold, where the whole system runs in one process; `0s` is never.
+    /// Default `1m`.
+    #[serde(with = "friendly")]
+    pub every: Duration,
+}
+
+impl Default for Invariants {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_mins(1),
+        }
     }
 }
 

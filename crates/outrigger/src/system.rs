@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     Error, GatewayClient, Inspection, Invariant, Platform, Result, Running, RunningGateway,
-    RunningService, Service, Settings, Violation, boundary, lifecycle,
+    RunningService, Service, Settings, Violation, boundary, invariant::Findings, lifecycle,
 };
 
 /// A system: its services, its gateway, and what must be true of it.
@@ -87,25 +88,20 @@ impl System {
         self
     }
 
-    /// Adds what must hold at every instant; a simulation checks it all along.
+    /// Adds what must be true of the data, whatever fails. `staleness` is how long it may be untrue of one thing (an
+    /// order, say) in a running system, while messages about it are on their way; zero is never.
+    ///
+    /// A simulation checks what has no staleness all along, and the rest once no saga runs and no event is on its way.
+    /// While the system runs, `invariants.every` in the settings says how often it is looked at, and an alert is
+    /// [raised](crate::invariant::Watch) for what is untrue for longer.
     #[must_use]
-    pub fn invariant<F, Fut>(mut self, name: &str, check: F) -> Self
+    pub fn invariant<F, Fut, E>(mut self, name: &str, staleness: Duration, check: F) -> Self
     where
         F: Fn(Inspection) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), String>> + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Findings>,
     {
-        self.invariants.push(Invariant::always(name, check));
-        self
-    }
-
-    /// Adds what must hold once the system has come to rest: no saga runs and no event is on its way.
-    #[must_use]
-    pub fn invariant_at_rest<F, Fut>(mut self, name: &str, check: F) -> Self
-    where
-        F: Fn(Inspection) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        self.invariants.push(Invariant::at_rest(name, check));
+        self.invariants.push(Invariant::new(name, staleness, check));
         self
     }
 

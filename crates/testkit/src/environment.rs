@@ -300,7 +300,7 @@ impl TestEnvironment {
         let mut violated = Vec::new();
         for invariant in self.system.invariants() {
             if let Err(found) = invariant.check(view.clone()).await {
-                violated.push((invariant.name().to_owned(), found));
+                violated.push((invariant.name().to_owned(), found.to_string()));
             }
         }
         violated

@@ -110,10 +110,10 @@ async fn watch(run: &Run) -> Result<(), BoxError> {
 
 async fn check(run: &Run, view: &Inspection, at_rest: bool) {
     for invariant in &run.invariants {
-        if invariant.is_at_rest() == at_rest {
+        if invariant.staleness().is_zero() != at_rest {
             run.checks.set(run.checks.get() + 1);
             if let Err(found) = invariant.check(view.clone()).await {
-                run.violated(invariant.name(), found);
+                run.violated(invariant.name(), found.to_string());
             }
         }
     }

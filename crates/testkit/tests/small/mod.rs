@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use outrigger::{GatewayClient, prelude::*};
 use rand::RngExt;
@@ -45,8 +45,12 @@ pub(crate) fn system(publishing: Publishing) -> System {
             service = "tally-service"
             "#,
         )
-        .invariant("nothing is tallied twice", nothing_twice)
-        .invariant_at_rest("everything that was counted is tallied", nothing_lost)
+        .invariant("nothing is tallied twice", Duration::ZERO, nothing_twice)
+        .invariant(
+            "everything that was counted is tallied",
+            Duration::from_mins(1),
+            nothing_lost,
+        )
         .workload(workload)
         .scenario(scenario)
         .state(state)

@@ -1,0 +1,179 @@
+//! Looking at the data of a system, whether it runs or not.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use data::{Database, Row, Value};
+use env::chain;
+use events::{
+    DeadLetter, DeadLetters,
+    dead_letters::{Filter, PAGE_LIMIT},
+};
+
+use crate::{Settings, System};
+
+/// A read-only view of the databases of a system, whether it runs or not.
+#[derive(Clone)]
+pub struct Inspection {
+    databases: Arc<BTreeMap<String, Database>>,
+    failed: Arc<AtomicBool>,
+}
+
+/// The name under which an [`Inspection`] shows the embedded bus.
+pub const BUS: &str = "bus";
+
+impl Inspection {
+    /// Opens what there is of `system` in the folder `data`.
+    ///
+    /// # Errors
+    /// A database that is there but cannot be opened.
+    pub async fn open(system: &System, data: &Path) -> data::Result<Self> {
+        let settings = Settings {
+            data: data.to_owned(),
+            ..Settings::default()
+        };
+        Self::of(system, &settings).await
+    }
+
+    /// Opens what there is of `system` where `settings` says.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn of(system: &System, settings: &Settings) -> data::Result<Self> {
+        let names = system
+            .services()
+            .iter()
+            .map(crate::Service::name)
+            .chain([BUS]);
+        let mut databases = BTreeMap::new();
+        for name in names {
+            let url = match name {
+                BUS => settings.bus_file(),
+                service => settings.database_of(service),
+            };
+            if Database::exists(url.reveal()) {
+                databases.insert(name.to_owned(), Database::inspect(url.reveal()).await?);
+            }
+        }
+        Ok(Self {
+            databases: Arc::new(databases),
+            failed: Arc::default(),
+        })
+    }
+
+    /// The same view, of which nobody knows yet whether it [fails](Self::has_failed).
+    pub(super) fn afresh(&self) -> Self {
+        Self {
+            databases: Arc::clone(&self.databases),
+            failed: Arc::default(),
+        }
+    }
+
+    /// Whether a database could not be looked into.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Reads from the database of `service`; empty where that service has none yet.
+    ///
+    /// # Errors
+    /// What the database says, in words.
+    pub async fn query(
+        &self,
+        service: &str,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, String> {
+        match self.databases.get(service) {
+            Some(database) => database.query(sql, params).await.map_err(|error| {
+                self.failed.store(true, Ordering::Relaxed);
+                format!("cannot look into {service}: {}", chain(&error))
+            }),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// One number from the database of `service`; 0 where there is nothing.
+    ///
+    /// # Errors
+    /// What the database says, in words.
+    pub async fn number(&self, service: &str, sql: &str, params: &[Value]) -> Result<i64, String> {
+        let rows = self.query(service, sql, params).await?;
+        let number = rows
+            .first()
+            .map(|row| row.get::<Option<i64>>(0))
+            .transpose();
+        Ok(number
+            .map_err(|error| chain(&error))?
+            .flatten()
+            .unwrap_or(0))
+    }
+
+    /// The dead letters of all services, at most 1000 of each.
+    ///
+    /// # Errors
+    /// What a database says, in words.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, String> {
+        let mut found = Vec::new();
+        for (name, database) in self.databases.iter().filter(|(name, _)| *name != BUS) {
+            let dead_letters = DeadLetters::of(database);
+            let page = dead_letters
+                .list(&Filter::default(), None, PAGE_LIMIT)
+                .await;
+            let page =
+                page.map_err(|error| format!("cannot look into {name}: {}", chain(&error)))?;
+            found.extend(page.dead_letters);
+        }
+        Ok(found)
+    }
+
+    /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, dead letters that wait
+    /// for an operator. Empty is at rest.
+    ///
+    /// # Errors
+    /// What a database says, in words.
+    pub async fn unrest(&self) -> Result<Vec<String>, String> {
+        let mut found = Vec::new();
+        for name in self.databases.keys() {
+            let counts: &[(&str, &str)] = if name == BUS { &IN_BUS } else { &IN_SERVICE };
+            for (what, sql) in counts {
+                let count = self.number(name, sql, &[]).await?;
+                if count > 0 {
+                    found.push(format!("{name}: {count} {what}"));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+const IN_BUS: [(&str, &str); 1] = [("undelivered message(s)", "SELECT count(*) FROM deliveries")];
+
+const IN_SERVICE: [(&str, &str); 5] = [
+    (
+        "message(s) in the outbox",
+        "SELECT count(*) FROM outrigger_outbox WHERE settled_at IS NULL",
+    ),
+    (
+        "message(s) set aside in the outbox",
+        "SELECT count(*) FROM outrigger_outbox WHERE refused IS NOT NULL",
+    ),
+    (
+        "message(s) waiting to be tried again or for their turn",
+        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NULL",
+    ),
+    (
+        "dead letter(s)",
+        "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NOT NULL",
+    ),
+    (
+        "unfinished saga(s)",
+        "SELECT count(*) FROM outrigger_sagas WHERE state NOT IN ('completed', 'compensated')",
+    ),
+];
