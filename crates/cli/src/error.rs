@@ -84,6 +84,11 @@ pub(crate) enum Error {
     /// No service has set such an event aside.
     #[error("no service has set aside an event {0}; `outbox status` shows which there are")]
     NotSetAside(String),
+    /// It was not said whose events are to be sent again.
+    #[error(
+        "say whose events are to be sent again: `--service NAME`, or `--all` for every service"
+    )]
+    WhoseOutbox,
     /// What is to be replayed instead cannot be read.
     #[error("`--edit` takes JSON")]
     Edit(#[source] serde_json::Error),

@@ -24,6 +24,7 @@ const SHOWN: u32 = 100;
   shop outbox status
   shop outbox status --service order-service --output json
   shop outbox replay --service order-service --since 10m
+  shop outbox replay --all --since 10m
   shop outbox drop --service order-service 01982f6e-7c1d-7a55-8d5e-0f6f0b0c9a11
 
 A replay is for a bus that has lost what it had confirmed; whoever has handled an event knows it by its id.")]
@@ -47,6 +48,9 @@ enum Action {
         /// How long ago, such as 10m
         #[arg(long, value_name = "TIME", value_parser = duration)]
         since: Duration,
+        /// That of every service; otherwise --service says whose
+        #[arg(long, conflicts_with = "service")]
+        all: bool,
     },
     /// Give up an event that is set aside
     Drop {
@@ -72,7 +76,10 @@ impl Outbox {
         let outboxes = databases(&system, &settings, self.service.as_deref()).await?;
         match self.action {
             Action::Status => status(&outboxes, global.output).await?,
-            Action::Replay { since } => {
+            Action::Replay { all: false, .. } if self.service.is_none() => {
+                return Err(Error::WhoseOutbox);
+            }
+            Action::Replay { since, .. } => {
                 let mut replayed = 0;
                 for (service, db) in &outboxes {
                     replayed += db.outbox_replay(before(since)).await.map_err(of(service))?;
