@@ -102,3 +102,39 @@ async fn services_with_a_database_each_start() {
     assert_eq!(running.services().len(), 2);
     running.stop().await;
 }
+
+/// The blocks of settings in a chapter of the guide.
+fn shown_in(chapter: &str) -> Vec<String> {
+    let path = format!("{}/../../docs/guide/{chapter}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the chapter");
+    let blocks = text.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()));
+    blocks
+        .filter(|block| !block.contains("[[route]]"))
+        .collect()
+}
+
+#[test]
+fn what_the_guide_shows_can_be_read_and_its_defaults_are_the_defaults() {
+    for chapter in ["README.md", "servers.md"] {
+        let shown = shown_in(chapter);
+        assert!(!shown.is_empty(), "{chapter}");
+        for text in shown {
+            let settings = load(&text).expect(&text);
+            if text.starts_with("data = ") {
+                assert_eq!(settings, Settings::default(), "the defaults");
+                for section in [
+                    "gateway",
+                    "discovery",
+                    "messaging",
+                    "idempotency",
+                    "invariants",
+                    "lifecycle",
+                    "logging",
+                ] {
+                    assert!(text.contains(&format!("[{section}]")), "{section}");
+                }
+            }
+        }
+    }
+}
