@@ -6,8 +6,8 @@
 //!
 //! What is guaranteed, and by what:
 //!
-//! - **Order**: `publish.rs` says why a batch that fails in the middle changes none, `subscription.rs` why a lost
-//!   acknowledgement does not.
+//! - **Order**: `publish.rs` and `whole.rs` say why a batch that fails in the middle changes none, `subscription.rs` why a
+//!   lost acknowledgement does not.
 //! - **Not lost** (G2): a publication counts when the server has acknowledged it, a delivery is given back when its
 //!   lease runs out. Whether the server has an acknowledged event on its disk is **its** setting:
 //!   [`check`] says whether it syncs, and so does a warning at the start.
@@ -29,6 +29,7 @@ mod rewind;
 mod stream;
 mod subject;
 mod subscription;
+mod whole;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,6 +43,7 @@ use connection::Connection;
 pub use options::Options;
 use options::Target;
 use pump::Pump;
+use stream::Properties;
 use subscription::{Member, Shared};
 
 /// See the [module](self). Clones are handles of one connection.
@@ -52,8 +54,8 @@ pub struct NatsBus {
 
 struct Inner {
     connection: Connection,
-    /// The number of partitions, once the stream was seen.
-    partitions: tokio::sync::Mutex<Option<u16>>,
+    /// What is known of the stream, once it was seen.
+    stream: tokio::sync::Mutex<Option<Properties>>,
     stop: CancellationToken,
     pumps: TaskTracker,
 }
@@ -73,7 +75,7 @@ impl NatsBus {
         let bus = Self {
             inner: Arc::new(Inner {
                 connection: Connection::open(target).await?,
-                partitions: tokio::sync::Mutex::new(None),
+                stream: tokio::sync::Mutex::new(None),
                 stop: CancellationToken::new(),
                 pumps: TaskTracker::new(),
             }),
@@ -104,24 +106,24 @@ impl NatsBus {
 }
 
 impl Inner {
-    /// Waits for a connection, and makes or checks the stream. Returns the number of the connection and of partitions.
-    async fn ready(&self) -> Result<(u64, u16)> {
+    /// Waits for a connection, and makes or checks the stream. Returns the number of the connection and what the stream is.
+    async fn ready(&self) -> Result<(u64, Properties)> {
         let state = self.connection.ready().await?;
-        let mut known = self.partitions.lock().await;
-        if let Some(partitions) = *known {
-            return Ok((state.number, partitions));
+        let mut known = self.stream.lock().await;
+        if let Some(stream) = *known {
+            return Ok((state.number, stream));
         }
-        let partitions = stream::ensure(&self.connection).await?;
-        *known = Some(partitions);
-        Ok((state.number, partitions))
+        let stream = stream::ensure(&self.connection).await?;
+        *known = Some(stream);
+        Ok((state.number, stream))
     }
 
     async fn publish(&self, batch: &[CloudEvent]) -> Result<()> {
-        let (number, partitions) = self.ready().await?;
-        let published = publish::publish(&self.connection, number, partitions, batch).await;
+        let (number, stream) = self.ready().await?;
+        let published = publish::publish(&self.connection, number, stream, batch).await;
         if published.as_ref().is_err_and(Error::is_retryable) {
             // The stream may be gone; it is looked for again.
-            *self.partitions.lock().await = None;
+            *self.stream.lock().await = None;
         }
         published
     }
@@ -130,8 +132,8 @@ impl Inner {
         for wanted in types {
             pattern::check(wanted)?;
         }
-        let (number, partitions) = self.ready().await?;
-        let interests = group::join(&self.connection, partitions, group, types).await?;
+        let (number, stream) = self.ready().await?;
+        let interests = group::join(&self.connection, stream.partitions, group, types).await?;
         let stop = self.stop.child_token();
         let connection = self.connection.clone();
         let shared = Arc::new(Shared::new(connection, group, types, interests, stop));
@@ -169,9 +171,9 @@ impl Bus for NatsBus {
         meanwhile: BoxFuture<'a, Result<()>>,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let (_, partitions) = self.inner.ready().await?;
+            let (_, stream) = self.inner.ready().await?;
             let connection = &self.inner.connection;
-            rewind::rewind(connection, partitions, group, since, meanwhile).await
+            rewind::rewind(connection, stream.partitions, group, since, meanwhile).await
         })
     }
 

@@ -433,6 +433,45 @@ async fn a_message_that_is_no_event_is_left_out() {
     assert_eq!(drain(orders.as_ref()).await, ["a-1"]);
 }
 
+/// What is sent again overlaps what is there and what is not, and goes on behind it.
+#[tokio::test]
+async fn g4_ordered_a_batch_that_is_known_in_part_goes_on_where_it_ended() {
+    let server = plain().await;
+    let bus = connect(&server).await;
+    let batch = |numbers: std::ops::Range<u32>| {
+        let events = numbers.map(|number| event("order.created", "a", number));
+        events.collect::<Vec<_>>()
+    };
+    for numbers in [0..10, 5..20, 0..20, 20..22] {
+        bus.publish(batch(numbers)).await.expect("published");
+    }
+    let expected: Vec<_> = (0..22).map(|number| format!("a-{number}")).collect();
+    assert_eq!(drain(join(&bus).await.as_ref()).await, expected);
+}
+
+/// So that it costs few syncs, and not one for each event.
+#[tokio::test]
+async fn a_batch_goes_to_the_server_as_a_whole() {
+    let server = plain().await;
+    let bus = connect(&server).await;
+    let batch = (0..10).map(|number| event("order.created", "a", number));
+    bus.publish(batch.collect()).await.expect("published");
+    let client = async_nats::connect(server.address().to_string()).await;
+    let jetstream = async_nats::jetstream::new(client.expect("a client"));
+    let stream = jetstream.get_stream("outrigger").await.expect("the stream");
+    let mut batches = Vec::new();
+    for sequence in 1..=10 {
+        let message = stream.get_raw_message(sequence).await.expect("a message");
+        let id = message
+            .headers
+            .get("Nats-Batch-Id")
+            .map(ToString::to_string);
+        batches.push(id.expect("it came in a batch"));
+    }
+    batches.dedup();
+    assert_eq!(batches.len(), 1, "{batches:?}");
+}
+
 async fn severity_of_sync(server: &Nats) -> (Severity, String) {
     let findings = nats::check(&server.url(), options()).await.expect("a look");
     let sync = findings.into_iter().find(|it| it.subject.ends_with("sync"));

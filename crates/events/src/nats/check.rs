@@ -13,7 +13,7 @@ use super::{
     connection::Connection,
     monitor,
     options::{Options, Target},
-    stream,
+    stream, whole,
 };
 use crate::{Error, Result};
 
@@ -123,6 +123,14 @@ async fn stream_findings(connection: &Connection) -> Vec<Finding> {
         &subject,
         format!("holds what the guarantees need, {partitions} partitions"),
     )];
+    if whole::is_known_to(connection) && !config.allow_atomic_publish {
+        findings.push(Finding::new(
+            Severity::Note,
+            &subject,
+            "takes no batches as a whole, so the server syncs for each event",
+            format!("`nats stream edit {} --allow-batch`", options.stream),
+        ));
+    }
     if config.num_replicas != options.replicas {
         findings.push(Finding::new(
             Severity::Warning,

@@ -12,28 +12,37 @@
 //! (`Nats-Msg-Id`), and what the server's window has forgotten follows once more *behind* the first, which the
 //! consumer's inbox drops. What consumers see first is in order, always.
 //!
-//! The price is one round trip to the server for each further event of a key in a batch.
+//! The price is one round trip to the server for each further event of a key in a batch, and one sync of the server's for
+//! each event. Where the server takes a batch [as a whole](super::whole), nothing of it can fail by itself, and neither
+//! is paid.
 
 use std::collections::BTreeMap;
 
 use async_nats::{
     HeaderMap,
-    jetstream::{self, ErrorCode, context::PublishErrorKind, message::PublishMessage},
+    jetstream::{
+        self, ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{connection::Connection, message, subject};
+use super::{connection::Connection, message, stream::Properties, subject, whole};
 use crate::{CloudEvent, Error, Result};
 
 /// So many messages are on their way at the same time.
 const IN_FLIGHT: usize = 256;
 
 /// An event as it is sent.
-struct Outgoing {
-    subject: String,
-    headers: HeaderMap,
-    payload: Bytes,
+pub(super) struct Outgoing {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    /// How many bytes of the server's `max_payload` it takes.
+    pub(super) size: usize,
+    key: String,
     id: String,
     kind: String,
 }
@@ -42,20 +51,21 @@ struct Outgoing {
 pub(super) async fn publish(
     connection: &Connection,
     number: u64,
-    partitions: u16,
+    stream: Properties,
     batch: &[CloudEvent],
 ) -> Result<()> {
     // Before anything is sent, so that what cannot be sent leaves nothing behind.
+    let outgoing = prepare(connection, stream, batch)?;
     let limit = connection.client.server_info().max_payload;
-    let mut chains: BTreeMap<&str, Vec<Outgoing>> = BTreeMap::new();
-    for event in batch {
-        let outgoing = prepare(&connection.target.options.stream, partitions, limit, event)?;
-        chains.entry(event.key()).or_default().push(outgoing);
-    }
-    let sending = stream::iter(chains.into_values())
-        .map(|chain| send_chain(connection, chain))
-        .buffer_unordered(IN_FLIGHT)
-        .try_collect::<()>();
+    let sending = async {
+        if !stream.takes_batches || !whole::suits(&outgoing, limit) {
+            send_each(connection, outgoing).await
+        } else if !whole::send(connection, outgoing).await? {
+            send_each(connection, prepare(connection, stream, batch)?).await
+        } else {
+            Ok(())
+        }
+    };
     tokio::select! {
         biased;
         sent = sending => sent,
@@ -64,20 +74,47 @@ pub(super) async fn publish(
     }
 }
 
-fn prepare(stream: &str, partitions: u16, limit: usize, event: &CloudEvent) -> Result<Outgoing> {
-    let (headers, payload) = message::write(event)?;
-    let size = message::size(&headers, &payload);
-    if size > limit {
-        return Err(too_large(&event.kind, &event.id, size, limit));
+fn prepare(
+    connection: &Connection,
+    stream: Properties,
+    batch: &[CloudEvent],
+) -> Result<Vec<Outgoing>> {
+    let limit = connection.client.server_info().max_payload;
+    let name = &connection.target.options.stream;
+    let prepare = |event: &CloudEvent| {
+        let (headers, payload) = message::write(event)?;
+        let size = message::size(&headers, &payload);
+        if size > limit {
+            return Err(too_large(&event.kind, &event.id, size, limit));
+        }
+        let partition = subject::partition(event.key(), stream.partitions);
+        Ok(Outgoing {
+            subject: subject::of(name, partition, &event.kind),
+            headers,
+            payload,
+            size,
+            key: event.key().to_owned(),
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+        })
+    };
+    batch.iter().map(prepare).collect()
+}
+
+/// Sends events by themselves: of different keys at the same time, of one key one after the other.
+async fn send_each(connection: &Connection, batch: Vec<Outgoing>) -> Result<()> {
+    let mut chains: BTreeMap<String, Vec<Outgoing>> = BTreeMap::new();
+    for outgoing in batch {
+        chains
+            .entry(outgoing.key.clone())
+            .or_default()
+            .push(outgoing);
     }
-    let partition = subject::partition(event.key(), partitions);
-    Ok(Outgoing {
-        subject: subject::of(stream, partition, &event.kind),
-        headers,
-        payload,
-        id: event.id.clone(),
-        kind: event.kind.clone(),
-    })
+    stream::iter(chains.into_values())
+        .map(|chain| send_chain(connection, chain))
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect()
+        .await
 }
 
 async fn send_chain(connection: &Connection, chain: Vec<Outgoing>) -> Result<()> {
@@ -88,7 +125,6 @@ async fn send_chain(connection: &Connection, chain: Vec<Outgoing>) -> Result<()>
 }
 
 async fn send(connection: &Connection, outgoing: Outgoing) -> Result<()> {
-    let size = message::size(&outgoing.headers, &outgoing.payload);
     let publish = PublishMessage::build()
         .headers(outgoing.headers)
         .payload(outgoing.payload);
@@ -103,24 +139,34 @@ async fn send(connection: &Connection, outgoing: Outgoing) -> Result<()> {
     let Err(error) = sent.await else {
         return Ok(());
     };
-    let refused = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<jetstream::Error>())
-        .map(jetstream::Error::error_code);
     if error.kind() == PublishErrorKind::MaxPayloadExceeded
-        || refused == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
+        || refusal(&error) == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
     {
-        let limit = connection.client.server_info().max_payload.min(size);
-        return Err(too_large(&outgoing.kind, &outgoing.id, size, limit));
+        let (size, limit) = (outgoing.size, connection.client.server_info().max_payload);
+        return Err(too_large(
+            &outgoing.kind,
+            &outgoing.id,
+            size,
+            limit.min(size),
+        ));
     }
-    Err(Error::Unavailable {
-        source: format!(
-            "event {} was not taken on {}: {}",
-            outgoing.id,
-            outgoing.subject,
-            env::chain(&error)
-        )
-        .into(),
-    })
+    let what = format!("event {} on {}", outgoing.id, outgoing.subject);
+    Err(unavailable(&what, &error))
+}
+
+/// What the server has answered, where it has refused.
+pub(super) fn refusal(error: &PublishError) -> Option<ErrorCode> {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(jetstream::Error::error_code)
+}
+
+/// That `what` was not taken, as far as is known here.
+pub(super) fn unavailable(what: &str, error: &PublishError) -> Error {
+    let source = format!("{what} was not taken: {}", env::chain(error));
+    Error::Unavailable {
+        source: source.into(),
+    }
 }
 
 fn too_large(kind: &str, id: &str, size: usize, limit: usize) -> Error {

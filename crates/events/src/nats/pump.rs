@@ -268,7 +268,7 @@ impl Pump {
         }
         let shared = &self.shared;
         let restored = async {
-            let partitions = stream::ensure(&shared.connection).await?;
+            let partitions = stream::ensure(&shared.connection).await?.partitions;
             let (group, types) = (&shared.group, &shared.types);
             group::restore(&shared.connection, partitions, group, types).await
         };

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
 };
 
-use super::{connection::Connection, options::Options, subject};
+use super::{connection::Connection, options::Options, subject, whole};
 use crate::{Error, Result};
 
 /// Under which the number of partitions is written into the stream.
@@ -15,18 +15,36 @@ pub(super) const PARTITIONS: &str = "outrigger-partitions";
 /// Of a new stream.
 const DEFAULT_PARTITIONS: u16 = 16;
 
-/// Makes the stream, or checks the one that is there. Returns its number of partitions.
-pub(super) async fn ensure(connection: &Connection) -> Result<u16> {
+/// What those who use a stream go by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Properties {
+    pub(super) partitions: u16,
+    /// Whether it takes [batches as a whole](whole), and the server gains by it.
+    pub(super) takes_batches: bool,
+}
+
+/// Makes the stream, or checks the one that is there.
+pub(super) async fn ensure(connection: &Connection) -> Result<Properties> {
     let options = &connection.target.options;
+    let batches = whole::is_known_to(connection);
+    let properties = |found: &Config| {
+        Ok(Properties {
+            partitions: check(found, options)?,
+            takes_batches: batches && found.allow_atomic_publish,
+        })
+    };
     if let Some(info) = find(connection).await? {
-        return check(&info.config, options);
+        return properties(&info.config);
     }
-    let wanted = config(options);
+    let wanted = Config {
+        allow_atomic_publish: batches,
+        ..config(options)
+    };
     match connection.jetstream.create_stream(wanted).await {
-        Ok(stream) => check(&stream.cached_info().config, options),
+        Ok(stream) => properties(&stream.cached_info().config),
         Err(error) => match find(connection).await? {
             // Another was first.
-            Some(info) => check(&info.config, options),
+            Some(info) => properties(&info.config),
             None => Err(Error::Unavailable {
                 source: format!("the stream `{}` cannot be made: {error}", options.stream).into(),
             }),
