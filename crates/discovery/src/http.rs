@@ -21,8 +21,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept: less than servers keep one (`outrigger::server` 30 s, most others 60 s and
+/// more), for a request on a connection that the server is just ending fails.
+const IDLE: Duration = Duration::from_secs(15);
 /// How many idle connections to one address are kept.
 const IDLE_CONNECTIONS: usize = 128;
 
