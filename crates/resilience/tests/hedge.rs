@@ -72,6 +72,34 @@ async fn without_a_budget_the_first_is_waited_for() {
     assert_eq!(ended, (Some(1), millis(500), 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_attempt_is_not_another_call_to_the_budget_of_the_retries() {
+    let requests = Arc::new(AtomicU32::new(0));
+    let settings = budget::Settings {
+        share: 1.0,
+        least: 0,
+        ..budget::Settings::default()
+    };
+    for (within, asked) in [(false, 2), (true, 1)] {
+        requests.store(0, Ordering::Relaxed);
+        let layer = HedgeLayer::new(Delay::Fixed(millis(10)), |(): &()| Some(()));
+        let layer = match within {
+            true => layer.within(Budget::new(settings)),
+            false => layer.budget(Budget::new(settings)),
+        };
+        let counted = Arc::clone(&requests);
+        let service = layer.layer(service_fn(move |()| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async {
+                env::sleep(millis(500)).await;
+                Ok::<_, &str>(())
+            }
+        }));
+        service.oneshot(()).await.expect("answered");
+        assert_eq!(requests.load(Ordering::Relaxed), asked);
+    }
+}
+
 proptest! {
     /// Beside all calls kept and sorted: the estimate is no less, and no more than a quarter of a doubling above.
     #[test]

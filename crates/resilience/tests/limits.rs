@@ -91,15 +91,29 @@ fn an_adaptive_limit_finds_what_a_service_can_do() {
     };
     let mut gradient = Gradient::new(settings);
     (0..20).for_each(|_| gradient.answered(millis(10), 1));
-    for _ in 0..200 {
+    // A load that never ends: what calls take then is not what they need.
+    for call in 0..100_000 {
         let in_flight = gradient.limit();
         gradient.answered(took(in_flight), in_flight);
+        let limit = gradient.limit();
+        assert!(call < 200 || limit <= 40, "{limit} after {call} calls");
     }
-    assert!(
-        (10..=40).contains(&gradient.limit()),
-        "{}",
-        gradient.limit()
-    );
+    let mut limits: Vec<_> = (0..1_000)
+        .map(|_| {
+            let in_flight = gradient.limit();
+            gradient.answered(took(in_flight), in_flight);
+            gradient.limit()
+        })
+        .collect();
+    limits.sort_unstable();
+    assert!((10..=40).contains(&limits[500]), "{}", limits[500]);
+    // And it is not thought for ever that the service is slow.
+    for _ in 0..20_000 {
+        let in_flight = gradient.limit();
+        gradient.answered(took(in_flight) / 4, in_flight);
+    }
+    let settled = gradient.limit();
+    assert!((10..=40).contains(&settled) || settled == 4, "{settled}");
 }
 
 #[tokio::test(start_paused = true)]

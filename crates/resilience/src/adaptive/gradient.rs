@@ -1,9 +1,13 @@
 //! The rule of the adaptive limit, as a plain function of the times that calls took.
 //!
-//! It is that of `Gradient2` in Netflix's concurrency-limits (after TCP Vegas; see "Performance Under Load", Netflix
-//! Technology Blog, 2018): what a call takes now is compared to what calls take in the long run. As long as it is no
-//! more than the tolerance, the limit grows by a small queue; as it gets longer, the limit shrinks in proportion. An
+//! It is a gradient, as in Netflix's concurrency-limits (after TCP Vegas; see "Performance Under Load", Netflix
+//! Technology Blog, 2018): what calls take now is compared to what a call takes that waits for nobody. As long as it is
+//! no more than the tolerance, the limit grows by a small queue; as it gets longer, the limit shrinks in proportion. An
 //! overload that shows itself by a refusal or a timeout shrinks it at once, by a tenth (as AIMD does).
+//!
+//! What a call takes alone is not learned from a long mean, as there: under a load that lasts, the mean comes to hold the
+//! queue that it is to show, and the limit grows without end. It is measured, as by Envoy's gradient controller and
+//! TCP BBR's ProbeRTT: once in so many rounds the limit is at its least for a few calls.
 
 use std::time::Duration;
 
@@ -20,8 +24,9 @@ pub struct Settings {
     pub tolerance: f64,
     /// How far one call moves the limit, from 0 to 1. Default 0.2.
     pub smoothing: f64,
-    /// The long run is the mean of about so many calls. Default 600.
-    pub long_run: u32,
+    /// After so many rounds, of as many calls as the limit, it is measured what a call takes alone. Default 100, which
+    /// costs about a fortieth of what the service can do.
+    pub rounds: u32,
 }
 
 impl Default for Settings {
@@ -32,7 +37,7 @@ impl Default for Settings {
             most: 1_000,
             tolerance: 1.5,
             smoothing: 0.2,
-            long_run: 600,
+            rounds: 100,
         }
     }
 }
@@ -41,17 +46,44 @@ impl Default for Settings {
 const QUEUE: f64 = 4.0;
 /// What is left of the limit after an overload.
 const AFTER_OVERLOAD: f64 = 0.9;
-/// The long run is a plain mean for so many calls.
-const WARM_UP: u32 = 10;
+/// How far one call brings down what a call takes alone, where calls have become faster.
+const FASTER: f64 = 0.02;
+/// What a call takes alone is the mean of so many.
+const MEASURED: u32 = 10;
+/// So many rounds after the start it is measured for the first time: what calls took until then was under any load.
+const FIRST_ROUNDS: u32 = 5;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct Gradient {
     settings: Settings,
     limit: f64,
-    /// What calls take in the long run, in seconds.
-    long: f64,
-    seen: u32,
+    /// What a call takes that waits for nobody, in seconds.
+    alone: Mean,
+    /// What calls take now, in seconds.
+    now: f64,
+    /// So many calls that try the limit until it is measured.
+    until: u32,
+    /// What was measured so far.
+    measuring: Option<Mean>,
+}
+
+/// A mean in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    of: u32,
+    is: f64,
+}
+
+impl Mean {
+    fn add(&mut self, seconds: f64) {
+        self.of += 1;
+        self.is += (seconds - self.is) / f64::from(self.of);
+    }
+
+    fn is_whole(self) -> bool {
+        self.of >= MEASURED
+    }
 }
 
 impl Gradient {
@@ -60,30 +92,48 @@ impl Gradient {
         let mut gradient = Self {
             limit: f64::from(settings.initial),
             settings,
-            long: 0.0,
-            seen: 0,
+            alone: Mean::default(),
+            now: 0.0,
+            until: 0,
+            measuring: None,
         };
         gradient.set(gradient.limit);
+        gradient.until = gradient.calls(FIRST_ROUNDS.min(settings.rounds));
         gradient
     }
 
     /// So many calls may be under way.
     pub fn limit(&self) -> u32 {
-        self.limit as u32
+        match self.measuring {
+            Some(_) => self.settings.least.max(1),
+            None => self.limit as u32,
+        }
     }
 
     /// A call was answered in this time, and as many were under way when it began.
     pub fn answered(&mut self, took: Duration, in_flight: u32) {
-        let short = took.as_secs_f64().max(1e-9);
-        self.remember(short);
+        let took = took.as_secs_f64().max(1e-9);
+        let limit = self.limit();
+        if self.measuring.is_none() {
+            self.remember(took);
+        }
         // A limit that nobody comes near is not to grow without having been tried.
-        if f64::from(in_flight) < self.limit / 2.0 {
+        if in_flight.saturating_mul(2) < limit {
             return;
         }
-        let gradient = (self.settings.tolerance * self.long / short).clamp(0.5, 1.0);
-        let wanted = self.limit * gradient + QUEUE;
-        let smoothing = self.settings.smoothing.clamp(0.0, 1.0);
-        self.set(self.limit + (wanted - self.limit) * smoothing);
+        match &mut self.measuring {
+            // It began before, and waited for others.
+            Some(_) if in_flight > limit => {}
+            Some(measured) => {
+                measured.add(took);
+                if measured.is_whole() {
+                    (self.alone, self.now) = (*measured, measured.is);
+                    self.measuring = None;
+                    self.until = self.calls(self.settings.rounds);
+                }
+            }
+            None => self.tried(),
+        }
     }
 
     /// A call was refused or given up because there is too much to do.
@@ -91,17 +141,36 @@ impl Gradient {
         self.set(self.limit * AFTER_OVERLOAD);
     }
 
-    fn remember(&mut self, short: f64) {
-        self.seen = self.seen.saturating_add(1);
-        let calls = match self.seen {
-            seen @ ..=WARM_UP => f64::from(seen),
-            _ => f64::from(self.settings.long_run.max(1)),
-        };
-        self.long += (short - self.long) / calls;
-        // After an overload the long run is too long for a while; it comes back faster than by its mean.
-        if self.long > 2.0 * short {
-            self.long *= 0.95;
+    fn tried(&mut self) {
+        let gradient = (self.settings.tolerance * self.alone.is / self.now).clamp(0.5, 1.0);
+        let wanted = self.limit * gradient + QUEUE;
+        self.set(self.limit + (wanted - self.limit) * self.smoothing());
+        self.until = self.until.saturating_sub(1);
+        if self.until == 0 {
+            self.measuring = Some(Mean::default());
         }
+    }
+
+    fn remember(&mut self, took: f64) {
+        if !self.alone.is_whole() {
+            self.alone.add(took);
+            self.now = self.alone.is;
+            return;
+        }
+        self.now += (took - self.now) * self.smoothing();
+        // What became faster needs no measuring.
+        if self.now < self.alone.is {
+            self.alone.is += (self.now - self.alone.is) * FASTER;
+        }
+    }
+
+    fn smoothing(&self) -> f64 {
+        self.settings.smoothing.clamp(0.0, 1.0)
+    }
+
+    /// As many as in so many rounds.
+    fn calls(&self, rounds: u32) -> u32 {
+        rounds.max(1).saturating_mul(self.limit as u32)
     }
 
     fn set(&mut self, limit: f64) {

@@ -26,7 +26,9 @@ where
     S: Service<R> + Clone,
     C: Fn(&R) -> Option<R>,
 {
-    layer.budget.deposit();
+    if layer.counts {
+        layer.budget.deposit();
+    }
     let second = layer.delay().zip((layer.copy)(&request));
     let spare = service.clone();
     let begun = env::instant();

@@ -14,6 +14,8 @@ pub struct HedgeLayer<C> {
     pub(super) delay: Delay,
     pub(super) copy: C,
     pub(super) budget: Budget,
+    /// Whether calls are counted here.
+    pub(super) counts: bool,
     pub(super) latency: Arc<Mutex<Latency>>,
     pub(super) reporter: Reporter,
 }
@@ -26,15 +28,25 @@ impl<C> HedgeLayer<C> {
             delay,
             copy,
             budget: Budget::default(),
+            counts: true,
             latency: Arc::default(),
             reporter: Reporter::default(),
         }
     }
 
-    /// Spends from `budget`, which should be that of the retries. Default: one of its own.
+    /// Counts its calls in `budget`, and spends from it. Default: one of its own.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = budget;
+        self.counts = true;
+        self
+    }
+
+    /// Spends from `budget`, in which a layer of retries above this one counts the calls: an attempt is not another call.
+    #[must_use]
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self.counts = false;
         self
     }
 
