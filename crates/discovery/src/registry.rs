@@ -8,9 +8,10 @@
 
 mod hub;
 mod in_process;
+mod instances;
 mod static_list;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -19,10 +20,8 @@ use crate::{Instance, Result};
 
 pub use hub::{HUB, Hub};
 pub use in_process::{InProcess, Known};
+pub use instances::Instances;
 pub use static_list::StaticList;
-
-/// The instances of a service, as they are known now, by id.
-pub type Instances = Arc<[Arc<Instance>]>;
 
 /// Knows which instances of which services there are.
 pub trait Registry: Send + Sync + 'static {
@@ -36,10 +35,16 @@ pub trait Registry: Send + Sync + 'static {
     fn heartbeat<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
     /// Takes the instance out of rotation, at once. One that is not there is well.
     fn deregister<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
-    /// The instances of `service`, and every change of them. Where the registry is away, they stay as they were.
+    /// The instances of `service`, and every change of them; [unknown](Instances::is_known) until the registry has said
+    /// for the first time which there are. Where it is away, they stay as they were.
     fn watch(&self, service: &str) -> watch::Receiver<Instances>;
     /// The services that have an instance, by name.
     fn services(&self) -> BoxFuture<'_, Result<Vec<String>>>;
+    /// How long it may take, where nothing fails, until everybody who watches has heard of a change. Who leaves goes on
+    /// serving for so long. Default: no time at all.
+    fn spread(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How long an instance may be silent.

@@ -15,7 +15,7 @@ use std::{
 use axum::{Router, http::StatusCode, routing::any};
 use env::Problem;
 use identity::{CALL, Issuer, Keyring, Verifier};
-use outrigger_discovery::{HUB, Hub, Instance, Registry, registrar};
+use outrigger_discovery::{Clients, Error, HUB, Hub, Instance, Registry, registrar};
 use server::{nobody, until};
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,26 @@ async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afte
         .await
         .expect("seen")
         .expect("kept");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn the_first_call_waits_until_the_hub_has_said_who_is_there() {
+    let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
+    let server = Server::start(at, folder.path(), None).await;
+    let registry = Arc::new(client(at));
+    for address in [
+        server::serve(server::echo()).await,
+        server::serve(server::echo()).await,
+    ] {
+        let instance = Instance::new(server::SERVICE, address);
+        registry.register(instance).await.expect("registered");
+    }
+    let clients = Clients::new(registry, None);
+    let user = server::user(&clients.client(server::SERVICE)).await;
+    assert!(user.expect("answered").is_some());
+    let nobody = server::user(&clients.client("nobody-service")).await;
+    assert!(matches!(nobody, Err(Error::NoInstances { .. })));
     server.kill().await;
 }
 

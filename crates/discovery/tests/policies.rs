@@ -199,6 +199,57 @@ async fn one_of_three_fails(settings: Settings) -> (usize, usize, Vec<String>) {
     (failed, asked.load(Ordering::Relaxed), told)
 }
 
+/// A service that sheds load, or that cannot reach what it needs itself, is not broken: its other calls go on.
+#[tokio::test]
+async fn g9_a_refusal_opens_no_breaker() {
+    for (status, after) in [
+        (StatusCode::SERVICE_UNAVAILABLE, Some("0")),
+        (StatusCode::TOO_MANY_REQUESTS, None),
+        (StatusCode::BAD_GATEWAY, None),
+        (StatusCode::GATEWAY_TIMEOUT, None),
+    ] {
+        let refuses = async move || {
+            let mut answer = status.into_response();
+            if let Some(after) = after {
+                answer
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, after.parse().expect("a number"));
+            }
+            answer
+        };
+        let routes = echo().route("/orders", get(refuses));
+        let client = client_with(&[serve(routes).await], Settings::default());
+        for _ in 0..50 {
+            let refused = client.get::<Value>("/orders", &[]).await;
+            let refused = refused.expect_err("it refuses");
+            assert!(!matches!(refused, Error::CircuitOpen { .. }), "{refused}");
+        }
+        user(&client).await.expect("it is not broken");
+    }
+}
+
+/// Callers that wait for less than the deadline never see an instance fail that hangs; but they see how long it takes.
+#[tokio::test]
+async fn one_that_hangs_is_avoided_however_impatient_the_callers_are() {
+    let hangs = Router::new().route("/users/{id}", get(std::future::pending::<()>));
+    let client = client_with(
+        &[serve(hangs).await, serve(echo()).await],
+        Settings::default(),
+    );
+    let mut given_up = 0;
+    for _ in 0..60 {
+        given_up += u32::from(
+            env::timeout(Duration::from_millis(100), user(&client))
+                .await
+                .is_err(),
+        );
+    }
+    assert!(
+        given_up <= 10,
+        "{given_up} of 60 calls went to the one that hangs"
+    );
+}
+
 #[tokio::test]
 async fn g7_one_that_fails_more_than_the_others_is_left_out() {
     let settings = Settings {
@@ -304,6 +355,38 @@ async fn g7_one_that_says_that_it_is_unwell_is_left_out_until_it_is_well() {
     until(|| async { picked() == 0 }).await;
     well.store(true, Ordering::Relaxed);
     until(|| async { picked() > 0 }).await;
+}
+
+/// Those that leave are no reason to leave out all that stay.
+#[tokio::test]
+async fn where_all_that_stay_are_unwell_they_are_used_whoever_is_leaving() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let unwell = || {
+        let asked = Arc::clone(&asked);
+        let health = async move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        echo().route("/health", get(health))
+    };
+    let staying = [serve(unwell()).await, serve(unwell()).await];
+    let leaving = [serve(echo()).await, serve(echo()).await];
+    let leaving = leaving.map(|address| Instance::new(SERVICE, address).draining());
+    let settings = Settings {
+        health: Some(health::Settings {
+            every: Duration::from_millis(10),
+            ..health::Settings::default()
+        }),
+        ..Settings::default()
+    };
+    let registry = StaticList::new(instances(&staying).chain(leaving));
+    let client = Clients::with_settings(Arc::new(registry), None, settings).client(SERVICE);
+    let asked_often = || asked.load(Ordering::Relaxed) >= 20;
+    until(|| async {
+        user(&client).await.expect("rather an unwell one than none");
+        asked_often()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ impl Remote {
         Self {
             registry: InProcess::new(TTL),
             away: AtomicBool::new(false),
-            told: Mutex::new(Some(watch::Sender::new(Arc::from([])))),
+            told: Mutex::new(Some(watch::Sender::new(Instances::from_iter([])))),
         }
     }
 
@@ -163,7 +163,7 @@ async fn where_the_registry_is_away_what_it_said_last_stays() {
     assert!(!upstream.is_known());
 
     let told = remote.told.lock().unwrap().take().expect("still there");
-    told.send_replace(Arc::from([Arc::new(instance(1))]));
+    told.send_replace(Instances::from_iter([Arc::new(instance(1))]));
     drop(told);
 
     assert!(upstream.is_known(), "its last word, though it is gone");

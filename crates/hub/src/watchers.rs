@@ -118,7 +118,7 @@ impl Watcher {
 
     /// The event of what is so now, if the watcher does not have it.
     fn news(&mut self) -> Option<Bytes> {
-        let now = Arc::clone(&self.seen.borrow_and_update());
+        let now = self.seen.borrow_and_update().clone();
         let event = self.rendered.of(&self.service, now);
         if event.id == self.last {
             return None;
@@ -132,7 +132,7 @@ impl Rendered {
     fn of(&self, service: &str, instances: Instances) -> Event {
         let mut rendered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match rendered.get(service) {
-            Some(event) if Arc::ptr_eq(&event.of, &instances) => event.clone(),
+            Some(event) if event.of.is_same(&instances) => event.clone(),
             _ => {
                 let event = Event::new(instances);
                 if event.of.is_empty() {

@@ -10,6 +10,7 @@ mod watching;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -25,6 +26,9 @@ use crate::{Error, Instance, Result};
 
 /// The hub's name: the audience of the tokens that it asks for.
 pub const HUB: &str = "hub";
+
+/// The hub tells of a change at once; this is for the network, and for processes that have much else to do.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// The registry of a hub. Cheap to clone; a clone shares connections and what is watched. When the last clone is gone,
 /// what was watched stays as it is.
@@ -138,5 +142,9 @@ impl Registry for Hub {
             let found: Services = serde_json::from_slice(&answer).map_err(Link::away)?;
             Ok(found.services)
         })
+    }
+
+    fn spread(&self) -> Duration {
+        SPREAD
     }
 }

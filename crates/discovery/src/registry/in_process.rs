@@ -199,7 +199,7 @@ impl Default for Service {
     fn default() -> Self {
         Self {
             members: BTreeMap::new(),
-            told: watch::Sender::new(Arc::from([])),
+            told: watch::Sender::new(Instances::from_iter([])),
         }
     }
 }

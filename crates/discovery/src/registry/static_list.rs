@@ -24,7 +24,7 @@ impl StaticList {
         Self(
             services
                 .into_iter()
-                .map(|(name, list)| (name, watch::Sender::new(list.into())))
+                .map(|(name, list)| (name, watch::Sender::new(list.into_iter().collect())))
                 .collect(),
         )
     }
@@ -45,7 +45,7 @@ impl Registry for StaticList {
 
     fn watch(&self, service: &str) -> watch::Receiver<Instances> {
         self.0.get(service).map_or_else(
-            || watch::Sender::new(Arc::from([])).subscribe(),
+            || watch::Sender::new(Instances::from_iter([])).subscribe(),
             watch::Sender::subscribe,
         )
     }

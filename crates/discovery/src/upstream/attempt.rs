@@ -25,6 +25,9 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// How long a call waits for the registry to say for the first time which instances there are.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+
 /// A request that may be sent more than once.
 #[derive(Clone)]
 pub(super) struct Outgoing {
@@ -88,6 +91,20 @@ impl Answer {
     }
 }
 
+/// What an answer says of the instance that gave it.
+fn said(answer: &Response<impl Sized>) -> Ended {
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            Ended::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE if retry_after(answer.headers()).is_some() => {
+            Ended::Refused
+        }
+        status if status.is_server_error() => Ended::Badly,
+        _ => Ended::Well,
+    }
+}
+
 /// The seconds of a `Retry-After` header (RFC 9110, section 10.2.3). One that names a date counts as none.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::RETRY_AFTER)?;
@@ -132,7 +149,7 @@ impl Service<Outgoing> for Attempt {
 impl Attempt {
     async fn send_to_any(&self, request: &Outgoing) -> Result<Response<Body>> {
         let members = &self.shared.members;
-        let pool = members.now();
+        let pool = members.known(FIRST_WORD).await;
         let key = request.head.extensions.get().copied();
         let (mut avoid, mut failure) = (request.body.avoided(), None);
         loop {
@@ -185,10 +202,7 @@ impl Attempt {
         let flight = Flight::new(&member.condition);
         match self.shared.http.request(sent).await {
             Ok(answer) => {
-                call.ended(match answer.status().is_server_error() {
-                    true => Ended::Badly,
-                    false => Ended::Well,
-                });
+                call.ended(said(&answer));
                 Ok(answer.map(|body| Body::new(InFlight::new(body, flight))))
             }
             Err(source) if body.is_broken() => {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A call whose end the breaker and the comparison of the instances hear of. One that is given up after its deadline
-/// has failed; one that is given up before it says nothing of the instance.
+/// has failed; one that is given up before it says only that the instance takes at least so long.
 pub(super) struct Call<'a> {
     members: &'a Members,
     member: &'a Member,
@@ -26,6 +26,12 @@ pub(super) struct Call<'a> {
 pub(super) enum Ended {
     Well,
     Badly,
+    /// It did not do what it was asked for, and said so in time: it has too much to do, or what it needs itself fails.
+    /// That may be so only of this one, so it is compared with the others; but nothing is broken that a breaker, which
+    /// would take it away from all other calls too, had to wait for.
+    Refused,
+    /// The caller stopped waiting before its time was over: it takes at least so long.
+    GivenUp,
     /// It was not for the instance that it ended so.
     Otherwise,
 }
@@ -49,25 +55,25 @@ impl<'a> Call<'a> {
     fn settle(&mut self, how: Ended) {
         self.settled = true;
         let permit = self.permit.take();
-        if how == Ended::Otherwise {
-            return;
-        }
         match (permit, how) {
             (Some(permit), Ended::Well) => permit.succeeded(),
-            (Some(permit), _) => permit.failed(),
-            (None, _) => {}
+            (Some(permit), Ended::Badly) => permit.failed(),
+            _ => {}
         }
-        let took = self.begun.elapsed();
-        self.members.ended(self.member, how == Ended::Well, took);
+        self.members.ended(self.member, how, self.begun.elapsed());
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let is_late = |deadline| env::instant() >= deadline;
-        if !self.settled && self.deadline.is_some_and(is_late) {
-            self.settle(Ended::Badly);
+        if self.settled {
+            return;
         }
+        let is_late = |deadline| env::instant() >= deadline;
+        self.settle(match self.deadline.is_some_and(is_late) {
+            true => Ended::Badly,
+            false => Ended::GivenUp,
+        });
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 use env::Instant;
 use resilience::observe::Reporter;
 
+use super::call::Ended;
 use crate::{balance::load::PeakEwma, health::Probes, outlier::Tally};
 
 /// The least that an instance gets while it warms up, of its share.
@@ -72,18 +73,26 @@ impl Condition {
     }
 
     /// Counts a call that took so long; the failures in a row with it.
-    pub(super) fn count(&self, well: bool, took: Duration, now: Instant) -> u32 {
-        self.tally
-            .fetch_add(1 << 32 | u64::from(!well), Ordering::Relaxed);
-        if well {
-            self.latency.answered(took, now);
-            if self.row.load(Ordering::Relaxed) != 0 {
-                self.row.store(0, Ordering::Relaxed);
+    pub(super) fn count(&self, how: Ended, took: Duration, now: Instant) -> u32 {
+        match how {
+            Ended::Well => self.latency.answered(took, now),
+            Ended::Badly | Ended::Refused | Ended::GivenUp => self.latency.failed(took, now),
+            Ended::Otherwise => {}
+        }
+        let failed = match how {
+            Ended::Well => 0,
+            Ended::Badly | Ended::Refused => 1,
+            Ended::GivenUp | Ended::Otherwise => return 0,
+        };
+        self.tally.fetch_add(1 << 32 | failed, Ordering::Relaxed);
+        match how {
+            Ended::Badly => self.row.fetch_add(1, Ordering::Relaxed) + 1,
+            _ => {
+                if self.row.load(Ordering::Relaxed) != 0 {
+                    self.row.store(0, Ordering::Relaxed);
+                }
+                0
             }
-            0
-        } else {
-            self.latency.failed(took, now);
-            self.row.fetch_add(1, Ordering::Relaxed) + 1
         }
     }
 

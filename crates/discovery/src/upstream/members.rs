@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::{
     Settings,
+    call::Ended,
     condition::Condition,
     vitals::{Census, Vitals},
 };
@@ -69,7 +70,7 @@ impl Candidate for Arc<Member> {
 /// The members as they are known at a time.
 pub(super) struct Pool {
     watched: watch::Receiver<Instances>,
-    instances: Instances,
+    pub(super) instances: Instances,
     /// Those in the zone of the caller first.
     pub(super) members: Vec<Arc<Member>>,
     /// So many are in the zone of the caller.
@@ -81,7 +82,7 @@ pub(super) struct Pool {
 impl Pool {
     fn is_outdated(&self) -> bool {
         // A registry that is gone has nothing new to say; what it said last stays.
-        let gone = |_| !Arc::ptr_eq(&self.watched.borrow(), &self.instances);
+        let gone = |_| !self.watched.borrow().is_same(&self.instances);
         self.watched.has_changed().unwrap_or_else(gone)
     }
 }
@@ -112,7 +113,7 @@ impl Members {
             settings,
             pool: ArcSwap::from_pointee(Pool {
                 watched,
-                instances: Arc::from([]),
+                instances: Instances::default(),
                 members: Vec::new(),
                 near: 0,
                 table: None,
@@ -124,8 +125,7 @@ impl Members {
             origin,
             judged: AtomicU64::new(0),
         };
-        // Who is there already is not new.
-        members.change(false);
+        members.change();
         members
     }
 
@@ -137,9 +137,21 @@ impl Members {
         }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.pool.load().is_outdated() {
-            self.change(true);
+            self.change();
         }
         self.pool.load_full()
+    }
+
+    /// The members, once the registry has said which there are; as they are now, where it does not say so for `patience`.
+    pub(super) async fn known(&self, patience: Duration) -> Arc<Pool> {
+        let pool = self.now();
+        if pool.instances.is_known() {
+            return pool;
+        }
+        let mut watched = pool.watched.clone();
+        // Neither patience that ends nor a registry that is gone tells more than is known.
+        let _ = env::timeout(patience, watched.wait_for(Instances::is_known)).await;
+        self.now()
     }
 
     /// One that takes a call; none of those at the addresses to `avoid`. `breaker` says whether the breakers count.
@@ -185,21 +197,22 @@ impl Members {
                 && member.is_well(now)
                 && member.breaker.is_available_at(|| now)
         };
-        let healthy = pool.members.iter().filter(|member| member.is_well(now));
+        let staying = pool.members.iter().filter(|one| !one.instance.draining);
+        let healthy = staying.clone().filter(|member| member.is_well(now));
         let outlier = self.settings.outlier.unwrap_or_default();
         Census {
             near: (
                 pool.members[..pool.near].iter().filter(well).count(),
                 pool.near,
             ),
-            panics: outlier.panics(healthy.count(), pool.members.len()),
+            panics: outlier.panics(healthy.count(), staying.count()),
         }
     }
 
-    /// A call to `member` ended well or not, after this time.
-    pub(super) fn ended(&self, member: &Member, well: bool, took: Duration) {
+    /// A call to `member` ended so, after this time.
+    pub(super) fn ended(&self, member: &Member, how: Ended, took: Duration) {
         let now = env::instant();
-        let row = member.condition.count(well, took, now);
+        let row = member.condition.count(how, took, now);
         let Some(outlier) = &self.settings.outlier else {
             return;
         };
@@ -280,8 +293,10 @@ impl Members {
         }
     }
 
-    fn change(&self, cold: bool) {
+    fn change(&self) {
         let known = self.pool.load();
+        // Who comes when there is nobody else takes all calls anyway.
+        let cold = !known.members.is_empty();
         let mut watched = known.watched.clone();
         let instances = watched.borrow_and_update().clone();
         let heaviest = instances.iter().map(|instance| instance.weight).max();

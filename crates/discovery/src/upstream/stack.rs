@@ -57,9 +57,11 @@ pub(super) fn stack(
             .reporter(reporter.clone())
     });
     let hedge = policy.hedge.map(|delay| {
-        let hedge = HedgeLayer::new(delay, Outgoing::beside)
-            .budget(budget.clone())
-            .reporter(reporter.clone());
+        let hedge = HedgeLayer::new(delay, Outgoing::beside).reporter(reporter.clone());
+        let hedge = match policy.retry {
+            Some(_) => hedge.within(budget.clone()),
+            None => hedge.budget(budget.clone()),
+        };
         let inner = |hedge::Error(failure)| failure;
         Over::new(hedge, MapErrLayer::new(inner))
     });
