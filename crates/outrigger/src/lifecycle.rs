@@ -1,15 +1,18 @@
 //! How a service lives: database, messaging, server, readiness, registration; and all that backwards.
 //!
-//! Stopping (G8): readiness turns false and the instance leaves the registry, so that nothing new comes; what
-//! is in flight finishes, for at most the time to drain; the outbox is flushed; then the service is gone.
+//! Stopping (G8): readiness turns false and the instance leaves the registry; it serves on until everybody has heard of
+//! that, and asks its clients to connect elsewhere; what is in flight finishes; the outbox is flushed; then the service is
+//! gone. All of it together takes at most the time to drain, a quarter of which is kept for the outbox.
 
 mod api;
+mod closing;
 mod messaging;
 mod running;
 mod stages;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use axum::middleware::from_fn_with_state;
 use data::Database;
 use discovery::{Clients, Instance};
 use gateway::Gateway;
@@ -17,7 +20,7 @@ use identity::Issuer;
 use saga::Sagas;
 use telemetry::{Metrics, PerformanceMonitor};
 
-use self::stages::Life;
+use self::stages::{Life, Stopping};
 use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
@@ -40,14 +43,12 @@ pub(crate) async fn start_service(
 ) -> Result<RunningService> {
     let name = service.name();
     let context = context(service, platform).await?;
-    let life = Life::default();
-
-    messaging::start(service, &context, platform, &life);
-
     let listener = env::net::listen(listen)
         .await
         .map_err(listening(name, listen))?;
     let address = reachable(&listener).map_err(listening(name, listen))?;
+    let life = Life::default();
+    messaging::start(service, &context, platform, &life);
     let readiness = Readiness::default();
     let app = api::app(service, &context, platform, readiness.clone(), &life);
     let drain = platform.settings().lifecycle.drain;
@@ -57,10 +58,17 @@ pub(crate) async fn start_service(
 
     let instance = Instance::new(name, address).version(service.declared_version());
     let heartbeat = platform.settings().discovery.heartbeat;
-    let registration =
-        discovery::registrar::register(platform.registry().clone(), instance, heartbeat)
-            .await
-            .map_err(Error::start(name, "registration"))?;
+    let registry = platform.registry().clone();
+    let registration = discovery::registrar::register(registry, instance, heartbeat).await;
+    let stopping = Stopping::on(platform);
+    let registration = match registration {
+        Ok(registration) => registration,
+        Err(error) => {
+            readiness.set(false);
+            life.end(stopping).await;
+            return Err(Error::start(name, "registration")(error));
+        }
+    };
     life.registered
         .spawn(registration.keep(life.leaving.clone()));
     Ok(RunningService {
@@ -68,7 +76,7 @@ pub(crate) async fn start_service(
         address,
         readiness,
         life,
-        drain,
+        stopping,
     })
 }
 
@@ -147,7 +155,9 @@ pub(crate) async fn start_gateway(
     let life = Life::default();
     let drain = platform.settings().lifecycle.drain;
     let readiness = Readiness::default();
-    let app = endpoints::gateway_routes(GATEWAY, readiness.clone()).fallback_service(gateway);
+    let app = endpoints::gateway_routes(GATEWAY, readiness.clone())
+        .fallback_service(gateway)
+        .layer(from_fn_with_state(life.closing.clone(), closing::layer));
     life.serving
         .spawn(server::serve(listener, app, life.draining.clone(), drain));
     readiness.set(true);
@@ -155,7 +165,7 @@ pub(crate) async fn start_gateway(
         address,
         readiness,
         life,
-        drain,
+        stopping: Stopping::on(platform),
     })
 }
 

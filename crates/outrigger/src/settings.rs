@@ -237,15 +237,22 @@ impl Default for Invariants {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lifecycle {
-    /// How long a stopping service finishes what is in flight. Default `20s`.
+    /// How long stopping may take, from the signal to the end: what is in flight finishes, and what is in the outbox is
+    /// sent, for which a quarter of it is kept. Default `20s`; whoever kills what does not stop must wait for longer.
     #[serde(with = "friendly")]
     pub drain: Duration,
+    /// How long a stopping process goes on accepting requests after it has left the registry: for those that learn of
+    /// that later, such as a load balancer in front of the gateway. Default `0s`; for services that find each other by a
+    /// registry elsewhere at least as long as its word takes.
+    #[serde(with = "friendly")]
+    pub linger: Duration,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
         Self {
             drain: Duration::from_secs(20),
+            linger: Duration::ZERO,
         }
     }
 }

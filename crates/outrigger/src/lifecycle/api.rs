@@ -12,7 +12,7 @@ use identity::{RequireToken, Verifier};
 use telemetry::http::ServerLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::stages::Life;
+use super::{closing, stages::Life};
 use crate::{
     Context, Platform, Service, dead_letters,
     endpoints::{self, Readiness},
@@ -62,6 +62,8 @@ pub(super) fn app(
         )
         // Probes and scrapes carry no token, and are not traced.
         .merge(endpoints::routes(context.clone(), readiness))
+        // Around everything, for every answer may be the last on its connection.
+        .layer(from_fn_with_state(life.closing.clone(), closing::layer))
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

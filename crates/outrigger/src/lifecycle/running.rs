@@ -1,8 +1,8 @@
 //! What runs: a service, a gateway, a whole system.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use super::stages::Life;
+use super::stages::{Life, Stopping};
 use crate::{Context, Platform, endpoints::Readiness};
 
 /// A service that runs.
@@ -11,7 +11,7 @@ pub struct RunningService {
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
     pub(super) life: Life,
-    pub(super) drain: Duration,
+    pub(super) stopping: Stopping,
 }
 
 impl RunningService {
@@ -33,7 +33,7 @@ impl RunningService {
     /// Stops it gracefully.
     pub async fn stop(self) {
         self.readiness.set(false);
-        self.life.end(self.drain).await;
+        self.life.end(self.stopping).await;
     }
 }
 
@@ -42,7 +42,7 @@ pub struct RunningGateway {
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
     pub(super) life: Life,
-    pub(super) drain: Duration,
+    pub(super) stopping: Stopping,
 }
 
 impl RunningGateway {
@@ -54,7 +54,7 @@ impl RunningGateway {
     /// Stops it gracefully.
     pub async fn stop(self) {
         self.readiness.set(false);
-        self.life.end(self.drain).await;
+        self.life.end(self.stopping).await;
     }
 }
 
