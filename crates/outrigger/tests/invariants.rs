@@ -109,6 +109,27 @@ async fn what_stays_broken_for_longer_than_it_may_is_told_once_and_so_is_its_end
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_breaks_while_something_else_stays_broken_is_told_too() {
+    let mut shop = Shop::with(STALENESS).await;
+    shop.order("1").await;
+    assert_eq!(shop.look().await, None);
+    pass(STALENESS).await;
+    assert!(shop.look().await.is_some());
+    // A day later, and nobody has mended order 1.
+    pass(Duration::from_hours(24)).await;
+    shop.order("2").await;
+    assert_eq!(shop.look().await, None);
+    pass(STALENESS).await;
+    let told = "broken: orders are paid: 2: not paid";
+    assert_eq!(shop.look().await.as_deref(), Some(told));
+    shop.pay("1").await;
+    assert_eq!(shop.look().await, None, "order 2 is as it was");
+    shop.pay("2").await;
+    let told = "holds again: orders are paid";
+    assert_eq!(shop.look().await.as_deref(), Some(told));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_thing_after_the_other_that_is_behind_raises_no_alert() {
     let mut shop = Shop::with(STALENESS).await;
     for order in 0..10 {

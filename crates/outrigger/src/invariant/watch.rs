@@ -1,10 +1,15 @@
 //! Watching over a system that runs.
 //!
 //! An alert is raised for what is found at two looks in a row, and of the same thing for longer than the staleness of
-//! the invariant. So neither work that is under way raises one, nor a look that fell between two commits. While a
+//! the invariant; then once, and again only for other things. So neither work that is under way raises one, nor a look that fell between two commits. While a
 //! database cannot be looked into, nothing is known, and nothing changes.
 
-use std::{collections::BTreeMap, convert::Infallible, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    fmt, mem,
+    time::Duration,
+};
 
 use env::{Instant, chain};
 
@@ -20,7 +25,8 @@ struct Watched {
     invariant: Invariant,
     /// Since when each thing is not as it must be.
     since: BTreeMap<String, Instant>,
-    is_broken: bool,
+    /// What an alert was raised for, and is so still.
+    told: BTreeSet<String>,
 }
 
 /// That an invariant is broken, or holds again.
@@ -28,7 +34,7 @@ struct Watched {
 pub struct Alert {
     /// What must be true, in words.
     pub invariant: String,
-    /// What is found instead; `None` if it holds again.
+    /// What is found instead that was not told before; `None` if it holds again, of everything.
     pub found: Option<Findings>,
 }
 
@@ -38,7 +44,7 @@ impl Watch {
         let watched = |invariant: &Invariant| Watched {
             invariant: invariant.clone(),
             since: BTreeMap::new(),
-            is_broken: false,
+            told: BTreeSet::new(),
         };
         Self {
             watched: system.invariants().iter().map(watched).collect(),
@@ -87,7 +93,7 @@ impl Watched {
             Err(found) => found,
         };
         let now = env::instant();
-        let before = std::mem::take(&mut self.since);
+        let before = mem::take(&mut self.since);
         for thing in found.things() {
             let since = before.get(thing).copied();
             self.since.insert(thing.clone(), since.unwrap_or(now));
@@ -98,14 +104,16 @@ impl Watched {
                 .get(thing)
                 .is_some_and(|since| now - *since >= staleness)
         };
-        let found = found.only(is_overdue);
-        let is_broken = !found.0.is_empty();
-        if is_broken == std::mem::replace(&mut self.is_broken, is_broken) {
+        let overdue = found.only(is_overdue);
+        let told = mem::replace(&mut self.told, overdue.things().cloned().collect());
+        let holds_again = self.told.is_empty() && !told.is_empty();
+        let news = overdue.only(|thing| !told.contains(thing));
+        if news.0.is_empty() && !holds_again {
             return None;
         }
         Some(Alert {
             invariant: self.invariant.name().to_owned(),
-            found: is_broken.then_some(found),
+            found: (!holds_again).then_some(news),
         })
     }
 }
