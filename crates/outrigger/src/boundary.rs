@@ -252,6 +252,18 @@ fn message_violations(services: &[Service]) -> Vec<Violation> {
             }
         }
     }
+    // `order` and `order-service` would both tell of their sagas as `order.saga.completed`.
+    let mut ends = BTreeMap::new();
+    for service in services {
+        if service.declared_messages().sagas.is_empty() {
+            continue;
+        }
+        let event = saga::end_topic(service.name(), saga::State::Completed);
+        if let Some(other) = ends.insert(event.clone(), service.name()) {
+            let owners = [other.to_owned(), service.name().to_owned()];
+            found.push(Violation::SharedEvent { event, owners });
+        }
+    }
     for service in services {
         for (event, handled) in versions(&service.declared_messages().handled) {
             let published = published.get(event).map(|(_, versions)| versions);

@@ -188,3 +188,33 @@ fn g12_a_version_that_is_not_handled_and_a_second_publisher_break_the_rules() {
     let expected = "published by both order-service and cart-service";
     assert!(found[0].to_string().contains(expected), "{found:?}");
 }
+
+#[derive(Serialize, Deserialize)]
+struct Tidy;
+
+impl Input for Tidy {
+    const SAGA: &'static str = "tidy";
+}
+
+async fn tidy(_: Saga, _: Tidy) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[test]
+fn services_whose_sagas_would_end_under_one_name_are_refused() {
+    let system = |names: [&str; 2]| {
+        let [one, other] = names.map(|name| Service::new(name).saga(tidy));
+        System::new("shop").service(one).service(other)
+    };
+    let apart = system(["order-service", "order-archive-service"]);
+    assert_eq!(apart.violations(), []);
+    let found = system(["order-service", "order"]).violations();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "order.saga.completed is published by both order-service and order; let one publish it, or give each a \
+             type of its own"
+        ]
+    );
+}

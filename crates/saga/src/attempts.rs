@@ -17,6 +17,8 @@ pub(crate) struct Attempts {
     /// How many there were since an operator last had it tried again.
     tried: u32,
     stage: Stage,
+    /// Whether the function has heard how they ended.
+    heard: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,7 @@ impl Attempts {
             seqs: vec![seq],
             tried: 1,
             stage: Stage::Sent,
+            heard: false,
         }
     }
 
@@ -54,8 +57,21 @@ impl Attempts {
         self.seqs[0]
     }
 
-    /// Gives up waiting.
-    pub(crate) fn leave(&self, run: &mut Run) {
+    /// Stops waiting, for the function hears of the end.
+    pub(crate) fn finish(&mut self, run: &mut Run) {
+        self.heard = true;
+        self.leave(run);
+    }
+
+    /// The function drops them, whether it has heard of the end or not.
+    pub(crate) fn drop(&self, run: &mut Run) {
+        self.leave(run);
+        if !self.heard {
+            run.abandon(self.of());
+        }
+    }
+
+    fn leave(&self, run: &mut Run) {
         self.seqs.iter().for_each(|seq| run.leave(*seq));
         if let Stage::Pausing(pause) = self.stage {
             run.leave(pause);

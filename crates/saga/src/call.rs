@@ -108,7 +108,7 @@ impl<C: Command> Future for Call<C> {
         let Poll::Ready(answer) = attempts.poll(&mut run, cx, errand) else {
             return Poll::Pending;
         };
-        attempts.leave(&mut run);
+        attempts.finish(&mut run);
         match answer {
             Ok(reply) => read(&mut run, attempts.of(), &name, reply).map(Ok),
             Err(failure) => Poll::Ready(Err(failure)),
@@ -119,7 +119,7 @@ impl<C: Command> Future for Call<C> {
 impl<C: Command> Drop for Call<C> {
     fn drop(&mut self) {
         if let Some(attempts) = &self.attempts {
-            attempts.leave(&mut self.saga.run());
+            attempts.drop(&mut self.saga.run());
         }
     }
 }

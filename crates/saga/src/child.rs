@@ -34,7 +34,8 @@ impl<I: Input> Child<I> {
 
     /// Gives the child `limit` to end in. Otherwise it has as long as it takes, or as its own deadline says.
     ///
-    /// A child that did not end in time is told to undo itself when this saga has ended.
+    /// A child that did not end in time is told to undo itself when this saga has ended. Past the point of no return,
+    /// where there is no other way than through the child, the limit has no effect.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -50,7 +51,9 @@ impl<I: Input> Future for Child<I> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let mut run = this.saga.run();
-        let (input, limit) = (&this.input, this.limit);
+        let input = &this.input;
+        // Whoever started another one when the time is over would have two of them.
+        let limit = this.limit.filter(|_| !run.has_passed_return());
         let encode = || serde_json::to_value(input);
         if this.attempts.is_none() {
             this.attempts = run.child(I::SAGA, limit, encode).map(Attempts::first);
@@ -66,7 +69,7 @@ impl<I: Input> Future for Child<I> {
         let Poll::Ready(answer) = attempts.poll(&mut run, cx, errand) else {
             return Poll::Pending;
         };
-        attempts.leave(&mut run);
+        attempts.finish(&mut run);
         Poll::Ready(answer.map(drop))
     }
 }
@@ -74,7 +77,7 @@ impl<I: Input> Future for Child<I> {
 impl<I: Input> Drop for Child<I> {
     fn drop(&mut self) {
         if let Some(attempts) = &self.attempts {
-            attempts.leave(&mut self.saga.run());
+            attempts.drop(&mut self.saga.run());
         }
     }
 }

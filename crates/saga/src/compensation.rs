@@ -4,7 +4,8 @@
 //!   meanwhile need not be undone. A child saga that goes on still is not waited for: it is told to undo itself.
 //! - What succeeded, and what did not answer in time, is undone in the reverse of the order in which that happened,
 //!   one at a time. So what was begun because something else was done is undone before that, in parallel branches too.
-//! - After success, only what did not answer in time is undone: the function went on without it.
+//! - After success, only what the function went on without is undone: what did not answer in time, and what it dropped
+//!   before it heard of an answer. For that nobody waits any more.
 
 use std::time::Duration;
 
@@ -47,20 +48,16 @@ pub(crate) fn next<'a>(journal: &'a [Entry], ledger: &Ledger<'a>, failed: bool) 
     let mut stack = Vec::new();
     for (of, errand) in &ledger.errands {
         let Some(undo) = errand.undo else { continue };
+        // What was begun to be undone comes first: a success that is taken back can put others above it.
+        let begun = errand.is_being_undone();
         match place(errand, undo, failed) {
             Place::None => {}
-            Place::At(line) => stack.push((line, *of, undo)),
+            Place::At(line) => stack.push(((begun, line, *of), undo)),
             Place::NotYet => return Next::Wait,
         }
     }
-    // What was begun to be undone comes first: a success that is taken back can put others above it.
-    let begun = |of: u32| {
-        let undoing =
-            |entry: &Entry| matches!(entry, Entry::Undoing { of: undone, .. } if *undone == of);
-        journal.iter().any(undoing)
-    };
-    stack.sort_by_key(|(line, of, _)| (begun(*of), *line, *of));
-    let undone = |(_, of, undo): (usize, u32, Way<'a>)| attempts(journal, of, undo);
+    stack.sort_by_key(|(place, _)| *place);
+    let undone = |((_, _, of), undo): ((bool, usize, u32), Way<'a>)| attempts(journal, of, undo);
     let next = stack.into_iter().rev().find_map(undone);
     next.unwrap_or(Next::Done)
 }
@@ -73,12 +70,15 @@ enum Place {
 }
 
 fn place(errand: &Errand<'_>, undo: Way<'_>, failed: bool) -> Place {
+    let left = errand.left();
     match (errand.standing(), undo) {
         (Standing::Unknown(line), _) => Place::At(line),
-        (Standing::Done(line), _) if failed => Place::At(line),
-        (Standing::Open, Way::Command(_)) if failed => Place::NotYet,
+        (Standing::Done(line), _) if failed || left.is_some() => Place::At(line),
+        // What is begun is brought to its end.
+        (Standing::Open, Way::Command(_)) if failed && !errand.is_being_undone() => Place::NotYet,
         // On top: it is what goes on now.
-        (Standing::Open, Way::Child) if failed => Place::At(usize::MAX),
+        (Standing::Open, _) if failed => Place::At(usize::MAX),
+        (Standing::Open, _) => left.map_or(Place::None, Place::At),
         _ => Place::None,
     }
 }
@@ -109,7 +109,7 @@ fn attempts<'a>(journal: &'a [Entry], of: u32, undo: Way<'a>) -> Option<Next<'a>
     }
     let what = || match undo {
         Way::Command(undo) => format!("the undo `{}`", undo.topic),
-        Way::Child => format!("undoing the child saga of step {of}"),
+        Way::Child(_) => format!("undoing the child saga of step {of}"),
     };
     Some(match last {
         Last::Waiting(_) => Next::Wait,

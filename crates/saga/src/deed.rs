@@ -51,12 +51,14 @@ impl fmt::Display for Entry {
             Self::Skipped { seq, reason, reply } => {
                 write!(f, "step {seq} was skipped with {reply}: {reason}")
             }
+            Self::Left { seq } => write!(f, "step {seq}: the code does not wait for it any more"),
             Self::Cancelled { failure } => write!(f, "cancelled: {failure}"),
             Self::Ended { failure: None } => f.write_str("the function succeeded"),
             Self::Ended {
                 failure: Some(failure),
             } => write!(f, "the function failed: {failure}"),
             Self::Resumed => f.write_str("retried by an operator"),
+            Self::Unreadable { line, .. } => write!(f, "cannot be read: {line}"),
             // They are made, and have a deed.
             _ => f.write_str("unknown"),
         }

@@ -78,8 +78,7 @@ pub(crate) async fn hear(
     }
     if let Some(seq) = news.answers() {
         tx.cancel_timer(&timer_id(id, seq)).await?;
-        let waited = |entry: &Entry| matches!(entry, Entry::Waited { seq: at, .. } if *at == seq);
-        if journal.iter().any(waited) {
+        if waits_for_signal(&journal, seq) {
             signals::give_up(tx, id, Some(seq)).await?;
         }
     }
@@ -113,7 +112,9 @@ async fn advance(
     let definition = definitions.get(record.saga.as_str());
     let progress = loop {
         let step = take_step(tx, definition, record, &journal).await?;
+        let known = journal.len();
         journal.extend(step.entries);
+        stop_listening(tx, record, &journal, known).await?;
         let arrived = signals::listen(tx, record, &step.effects).await?;
         if arrived.is_empty() {
             break step.progress;
@@ -174,6 +175,29 @@ async fn take_step(
         .await?;
     schedule(tx, &record.id, &step.effects).await?;
     Ok(step)
+}
+
+/// Leaves the signals to others that the function has dropped its waits for since `known`.
+async fn stop_listening(
+    tx: &mut Transaction,
+    record: &Record,
+    journal: &[Entry],
+    known: usize,
+) -> Result<()> {
+    for entry in &journal[known..] {
+        if let Entry::Left { seq } = entry
+            && waits_for_signal(journal, *seq)
+        {
+            tx.cancel_timer(&timer_id(&record.id, *seq)).await?;
+            signals::give_up(tx, &record.id, Some(*seq)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn waits_for_signal(journal: &[Entry], seq: u32) -> bool {
+    let waited = |entry: &Entry| matches!(entry, Entry::Waited { seq: at, .. } if *at == seq);
+    journal.iter().any(waited)
 }
 
 /// Nothing is to come for a saga that has ended.
@@ -262,7 +286,7 @@ fn announce(tx: &mut Transaction, record: &Record, progress: &Progress) -> Resul
     };
     tracing::info!(saga, id, %progress, "saga ended");
     tx.notify(RESTED);
-    let kind = format!("{}.saga.{what}", domain(tx.owner()));
+    let kind = end_topic(tx.owner(), what);
     let data = serde_json::json!({ "sagaId": id, "saga": saga, "failure": failure });
     let mut event = CloudEvent::new(kind, id.as_str(), data);
     event.traceparent = trace(record);
@@ -278,7 +302,15 @@ fn trace(record: &Record) -> Option<String> {
     propagation::traceparent().or_else(|| record.traceparent.clone())
 }
 
-/// What a service is about: `order` of `order-service`.
-fn domain(service: &str) -> &str {
-    service.split('-').next().unwrap_or(service)
+/// The type of the event that says that a saga of `service` has ended so:
+///
+/// ```
+/// # use outrigger_saga as saga;
+/// # use saga::State;
+/// assert_eq!(saga::end_topic("order-service", State::Completed), "order.saga.completed");
+/// assert_eq!(saga::end_topic("order-archive-service", State::Compensated), "order-archive.saga.compensated");
+/// ```
+pub fn end_topic(service: &str, end: State) -> String {
+    let domain = service.strip_suffix("-service").unwrap_or(service);
+    format!("{domain}.saga.{end}")
 }

@@ -9,12 +9,12 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// An id that is empty or too long.
-    #[error("the id of a saga has 1 to {limit} bytes, not {length}")]
+    /// An id that is empty or too long, or with a NUL in it, which PostgreSQL cannot store.
+    #[error("no saga can have the id {id:?}: an id has 1 to {limit} bytes, none of which is 0")]
     InvalidId {
-        /// Its bytes.
-        length: usize,
-        /// The most there may be.
+        /// The id.
+        id: String,
+        /// The most bytes there may be.
         limit: usize,
     },
     /// There is no such saga.
@@ -62,17 +62,6 @@ pub enum Error {
     Encode {
         /// Its id.
         id: String,
-        /// What serde says.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A line of a journal, or a failure, cannot be read. A newer version of the service may have written it.
-    #[error("the journal of saga {id} cannot be read at `{entry}`")]
-    Journal {
-        /// Its id.
-        id: String,
-        /// The line.
-        entry: String,
         /// What serde says.
         #[source]
         source: serde_json::Error,

@@ -85,6 +85,11 @@ pub enum Entry {
         /// What it got, and gets in every run from now on.
         value: Value,
     },
+    /// The code dropped a call, a child saga or a wait for a signal before it heard of an answer.
+    Left {
+        /// What it does not wait for any more.
+        seq: u32,
+    },
     /// The function returned.
     Ended {
         /// Why it failed; `None` when it did not.
@@ -140,6 +145,15 @@ pub enum Entry {
     },
     /// An operator said to go on where the saga was parked.
     Resumed,
+    /// A line that this version cannot read; never written. A newer version of the service may have written what is
+    /// there. The saga is parked until it can be read.
+    #[serde(skip_deserializing)]
+    Unreadable {
+        /// What is there.
+        line: String,
+        /// Why it cannot be read.
+        reason: String,
+    },
 }
 
 /// A command that takes back what another did.
@@ -152,6 +166,14 @@ pub struct Undo {
 }
 
 impl Entry {
+    /// Reads a line as it is stored.
+    pub(crate) fn read(line: String) -> Self {
+        serde_json::from_str(&line).unwrap_or_else(|error| Self::Unreadable {
+            line,
+            reason: error.to_string(),
+        })
+    }
+
     /// The place in the sequence of what was done; `None` of an answer.
     pub fn made_at(&self) -> Option<u32> {
         match self {
@@ -200,7 +222,8 @@ impl Entry {
     }
 }
 
-/// Whether `answer` says anything new. Duplicates, and answers to what nobody waits for any more, do not.
+/// Whether `answer` says anything new. Duplicates, and answers to what nobody waits for any more, do not. Of a journal
+/// that cannot be read nobody knows: whatever comes is kept until it can be.
 pub fn awaits(journal: &[Entry], answer: &Entry) -> bool {
     Ledger::of(journal).awaits(answer)
 }

@@ -18,6 +18,7 @@ pub(crate) struct Ledger<'a> {
     waits: BTreeMap<u32, Wait>,
     undos: BTreeMap<u32, Sent>,
     past_return: Option<u32>,
+    has_unreadable: bool,
     /// Whether the function is not run any more, and why it failed, if it did.
     pub(crate) end: Option<Option<Failure>>,
 }
@@ -29,6 +30,10 @@ pub(crate) struct Errand<'a> {
     pub(crate) undo: Option<Way<'a>>,
     attempts: Vec<(u32, Sent)>,
     pausing: bool,
+    /// The line of the journal that says that the code does not wait for it.
+    left: Option<usize>,
+    /// Whether it is being undone, or was: no answer matters then.
+    undoing: bool,
     /// The line of the journal that says that it is done.
     done: Option<usize>,
     /// The line with its latest answer.
@@ -40,8 +45,8 @@ pub(crate) struct Errand<'a> {
 pub(crate) enum Way<'a> {
     /// By a command.
     Command(&'a Undo),
-    /// The child saga undoes itself.
-    Child,
+    /// The child saga that was started there undoes itself.
+    Child(u32),
 }
 
 /// What is known of something that was sent.
@@ -89,16 +94,24 @@ impl<'a> Ledger<'a> {
     }
 
     fn enter(&mut self, line: usize, entry: &'a Entry) {
+        // Kept while the journal could not be read, and no news after all.
+        if !self.awaits(entry) {
+            return;
+        }
         match entry {
             Entry::Called { seq, undo, .. } => {
                 self.begin(*seq, undo.as_ref().map(Way::Command));
             }
-            Entry::Child { seq, .. } => self.begin(*seq, Some(Way::Child)),
+            Entry::Child { seq, .. } => self.begin(*seq, Some(Way::Child(*seq))),
             Entry::Retried { seq, of } => {
                 self.attempts.insert(*seq, *of);
                 if let Some(errand) = self.errands.get_mut(of) {
                     errand.attempts.push((*seq, Sent::Unanswered));
                     errand.pausing = false;
+                    // It is another child, and the one before was refused: it has undone itself.
+                    if let Some(Way::Child(latest)) = &mut errand.undo {
+                        *latest = *seq;
+                    }
                 }
             }
             Entry::BackedOff { seq, of } => {
@@ -111,7 +124,13 @@ impl<'a> Ledger<'a> {
             Entry::Slept { seq } => self.wait(*seq, WaitKind::Time),
             Entry::Deadline { seq } => self.wait(*seq, WaitKind::Deadline),
             Entry::PastReturn { seq } => _ = self.past_return.get_or_insert(*seq),
-            Entry::Undoing { seq, .. } => _ = self.undos.insert(*seq, Sent::Unanswered),
+            Entry::Left { seq } => self.leave(line, *seq),
+            Entry::Undoing { seq, of } => {
+                self.undos.insert(*seq, Sent::Unanswered);
+                if let Some(errand) = self.errands.get_mut(of) {
+                    errand.undoing = true;
+                }
+            }
             Entry::Replied { seq, .. } | Entry::Signalled { seq, .. } => {
                 self.answer(line, *seq, Sent::Done);
             }
@@ -126,6 +145,7 @@ impl<'a> Ledger<'a> {
             }
             Entry::Ended { failure } => _ = self.end.get_or_insert_with(|| failure.clone()),
             Entry::Cancelled { failure } => self.interrupt(failure.clone()),
+            Entry::Unreadable { .. } => self.has_unreadable = true,
             Entry::Versioned { .. } | Entry::Recorded { .. } | Entry::Resumed => {}
         }
     }
@@ -135,6 +155,8 @@ impl<'a> Ledger<'a> {
             undo,
             attempts: vec![(seq, Sent::Unanswered)],
             pausing: false,
+            left: None,
+            undoing: false,
             done: None,
             answered: 0,
         };
@@ -144,6 +166,15 @@ impl<'a> Ledger<'a> {
 
     fn wait(&mut self, seq: u32, kind: WaitKind) {
         self.waits.insert(seq, Wait { kind, over: false });
+    }
+
+    fn leave(&mut self, line: usize, seq: u32) {
+        if let Some(wait) = self.waits.get_mut(&seq) {
+            wait.over = true;
+        }
+        if let Some(errand) = self.errands.get_mut(&seq) {
+            errand.left = Some(line);
+        }
     }
 
     fn answer(&mut self, line: usize, seq: u32, answer: Sent) {
@@ -182,6 +213,9 @@ impl<'a> Ledger<'a> {
         let Some(seq) = answer.answers() else {
             return true;
         };
+        if self.has_unreadable {
+            return true;
+        }
         if let Some(of) = self.attempts.get(&seq) {
             let errand = self.errands.get(of);
             return errand.is_some_and(|errand| self.awaits_of(*of, errand, seq, answer));
@@ -215,11 +249,12 @@ impl<'a> Ledger<'a> {
 
     fn awaits_of(&self, of: u32, errand: &Errand<'_>, seq: u32, answer: &Entry) -> bool {
         let sent = errand.attempts.iter().find(|(made, _)| *made == seq);
-        let Some((_, sent)) = sent.filter(|_| errand.done.is_none()) else {
+        let Some((_, sent)) = sent.filter(|_| errand.done.is_none() && !errand.undoing) else {
             return false;
         };
         // While it is tried again, the answer to an earlier attempt is as good as any.
-        let goes_on = self.end.is_none() && (errand.pausing || self.is_past_return(of));
+        let is_tried = self.end.is_none() && errand.left.is_none();
+        let goes_on = is_tried && (errand.pausing || self.is_past_return(of));
         let open = errand.in_flight() || goes_on;
         match answer {
             Entry::Replied { .. } => open,
@@ -257,6 +292,16 @@ impl Errand<'_> {
     fn in_flight(&self) -> bool {
         let last = self.attempts.last();
         last.is_some_and(|(_, sent)| *sent == Sent::Unanswered)
+    }
+
+    /// Whether it is being undone, or was.
+    pub(crate) fn is_being_undone(&self) -> bool {
+        self.undoing
+    }
+
+    /// The line of the journal that says that the code does not wait for it.
+    pub(crate) fn left(&self) -> Option<usize> {
+        self.left
     }
 
     pub(crate) fn standing(&self) -> Standing {

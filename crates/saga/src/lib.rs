@@ -114,6 +114,7 @@ pub use child::Child;
 pub use command::Command;
 pub use compensation::UNDO_ATTEMPTS;
 pub use definition::{Definition, Input};
+pub use driver::end_topic;
 pub use error::{Error, Result};
 pub use failure::Failure;
 pub use journal::Entry;

@@ -36,7 +36,7 @@ impl Sagas {
     /// What is remembered of a saga, the earliest first; empty where there is none.
     ///
     /// # Errors
-    /// [`Error::Database`], [`Error::Journal`].
+    /// [`Error::Database`].
     pub async fn journal(&self, id: &str) -> Result<Vec<Entry>> {
         let timeline = self.timeline(id).await?;
         Ok(timeline.into_iter().map(|event| event.entry).collect())
@@ -45,7 +45,7 @@ impl Sagas {
     /// The same, with the time of each.
     ///
     /// # Errors
-    /// [`Error::Database`], [`Error::Journal`].
+    /// [`Error::Database`].
     pub async fn timeline(&self, id: &str) -> Result<Vec<Event>> {
         let lines = store::timeline(self.db(), id).await?;
         let event = |(time, entry)| Event { time, entry };

@@ -66,7 +66,10 @@ impl Retry {
     /// The same, past the point of no return: as often as an undo.
     pub(crate) fn forward(&self) -> Self {
         match self.attempts {
-            1 => Self::times(UNDO_ATTEMPTS),
+            1 => Self {
+                attempts: UNDO_ATTEMPTS,
+                ..self.clone()
+            },
             _ => self.clone(),
         }
     }

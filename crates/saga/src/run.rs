@@ -1,7 +1,7 @@
 //! One run of a saga's function over its journal: what the futures of the [handle](crate::Saga) share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     task::{Context, Waker},
     time::Duration,
@@ -38,6 +38,8 @@ pub(crate) struct Run {
     answers: BTreeMap<u32, Answer>,
     /// Who waits, for what.
     waiting: BTreeMap<u32, Waker>,
+    /// What the function dropped before it heard of an answer.
+    left: BTreeSet<u32>,
     /// Gates that the function came to, and whether it went the newer way.
     gates: BTreeMap<String, bool>,
     past_return: Option<u32>,
@@ -61,11 +63,16 @@ pub(crate) struct News {
 impl Run {
     pub(crate) fn new(journal: &[Entry], fresh: Fresh) -> Self {
         let made = |entry: &Entry| Some((entry.made_at()?, entry.clone()));
+        let left = |entry: &Entry| match entry {
+            Entry::Left { seq } => Some(*seq),
+            _ => None,
+        };
         Self {
             script: journal.iter().filter_map(made).collect(),
             next: 0,
             answers: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            left: journal.iter().filter_map(left).collect(),
             gates: BTreeMap::new(),
             past_return: None,
             hanging: BTreeMap::new(),
@@ -223,6 +230,11 @@ impl Run {
         self.past_return = self.past_return.or(passed);
     }
 
+    /// Whether what is begun now is only ever tried again.
+    pub(crate) fn has_passed_return(&self) -> bool {
+        self.past_return.is_some()
+    }
+
     /// Whether what was begun at `seq` is only ever tried again.
     pub(crate) fn is_past_return(&self, seq: u32) -> bool {
         self.past_return.is_some_and(|passed| seq > passed)
@@ -351,6 +363,19 @@ impl Run {
     pub(crate) fn leave(&mut self, seq: u32) {
         self.waiting.remove(&seq);
         self.hanging.remove(&seq);
+    }
+
+    /// The code dropped what it began at `seq` before it heard of an answer. That is written down, for what was begun
+    /// goes on.
+    pub(crate) fn abandon(&mut self, seq: u32) {
+        self.leave(seq);
+        if self.halted.is_some() || !self.left.insert(seq) {
+            return;
+        }
+        let listens =
+            |effect: &Effect| matches!(effect, Effect::Listen { seq: at, .. } if *at == seq);
+        self.news.effects.retain(|effect| !listens(effect));
+        self.news.entries.push(Entry::Left { seq });
     }
 
     /// Says that what was begun at `of` was tried often enough. What else goes on does so.

@@ -19,6 +19,9 @@ use crate::{Call, Child, Command, Input, WaitFor, run::Run};
 /// [`now`](Self::now), [`id`](Self::id) and [`random`](Self::random), and it awaits nothing but what comes from here.
 /// `futures::join!`, `try_join!` and `select_biased!` are fine (an unbiased `select!` throws dice): the branches take
 /// their turns in the order in which they were answered, in every run.
+///
+/// A call, or a child, that the function drops before it has heard the answer is undone when the saga ends, even if
+/// that is with success: it was begun, and nobody knows of it any more.
 #[derive(Clone)]
 pub struct Saga {
     run: Arc<Mutex<Run>>,

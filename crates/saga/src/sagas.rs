@@ -84,9 +84,9 @@ impl Sagas {
     /// [`Error::AlreadyStarted`], after which `tx` may go on; [`Error::NotRegistered`], [`Error::InvalidId`],
     /// [`Error::Encode`], [`Error::Database`].
     pub async fn start<I: Input>(&self, tx: &mut Transaction, id: &str, input: I) -> Result<()> {
-        if id.is_empty() || id.len() > ID_LIMIT {
+        if id.is_empty() || id.len() > ID_LIMIT || id.contains('\0') {
             return Err(Error::InvalidId {
-                length: id.len(),
+                id: id.to_owned(),
                 limit: ID_LIMIT,
             });
         }

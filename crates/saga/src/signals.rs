@@ -6,8 +6,9 @@
 
 use data::{Transaction, params};
 use env::Timestamp;
+use serde_json::Value;
 
-use crate::{Entry, Error, Result, step::Effect, store::Record};
+use crate::{Entry, Result, step::Effect, store::Record};
 
 /// A saga that waits.
 pub(crate) struct Wait {
@@ -60,11 +61,8 @@ pub(crate) async fn listen(
         };
         let key = key.as_deref().unwrap_or(&record.id);
         if let Some(data) = wait(tx, &record.id, *seq, event, key).await? {
-            let data = serde_json::from_str(&data).map_err(|source| Error::Journal {
-                id: record.id.clone(),
-                entry: data,
-                source,
-            })?;
+            // Text that is no JSON is nothing that the function could read: it parks the saga.
+            let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
             arrived.push(Entry::Signalled { seq: *seq, data });
         }
     }

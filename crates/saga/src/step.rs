@@ -133,6 +133,9 @@ pub enum Progress {
 
 /// Takes the next step after `journal`, which ends in what is newly known.
 pub fn step(definition: &Definition, input: &str, journal: &[Entry], fresh: Fresh) -> Step {
+    if let Some(reason) = unreadable(journal) {
+        return Step::parked(reason);
+    }
     if let Some(step) = undo(journal) {
         return step;
     }
@@ -167,6 +170,17 @@ pub fn step(definition: &Definition, input: &str, journal: &[Entry], fresh: Fres
     }
 }
 
+fn unreadable(journal: &[Entry]) -> Option<String> {
+    let mut lines = journal.iter().enumerate();
+    lines.find_map(|(number, entry)| match entry {
+        Entry::Unreadable { line, reason } => Some(format!(
+            "line {number} of the journal cannot be read: {reason} in `{line}`. If a newer version of the service has \
+             written it, run that one, and retry"
+        )),
+        _ => None,
+    })
+}
+
 /// Goes on undoing, without running the function, where that is over; all that it did is in the journal.
 fn undo(journal: &[Entry]) -> Option<Step> {
     let ledger = Ledger::of(journal);
@@ -188,7 +202,7 @@ fn undo(journal: &[Entry]) -> Option<Step> {
                     data: undo.data.clone(),
                     limit,
                 },
-                Way::Child => Effect::Revert { seq, of, limit },
+                Way::Child(of) => Effect::Revert { seq, of, limit },
             });
         }
         Next::Stuck(reason) => step.progress = Progress::Parked(reason),

@@ -159,27 +159,20 @@ pub(crate) async fn revert(tx: &mut Transaction, id: &str, seq: u32) -> Result<(
 const JOURNAL: &str = "SELECT position, entry, written FROM outrigger_saga_journal WHERE saga_id = $1 ORDER BY position";
 
 pub(crate) async fn journal(tx: &mut Transaction, id: &str) -> Result<Vec<Entry>> {
-    entries(id, &tx.query(JOURNAL, params![id]).await?)
+    entries(&tx.query(JOURNAL, params![id]).await?)
 }
 
 /// The journal as it is committed, to look at, with the time at which each line was written.
 pub(crate) async fn timeline(db: &Database, id: &str) -> Result<Vec<(Timestamp, Entry)>> {
     let rows = db.query(JOURNAL, params![id]).await?;
-    let entries = entries(id, &rows)?;
+    let entries = entries(&rows)?;
     let times: Result<Vec<Timestamp>, data::Error> =
         rows.iter().map(|row| row.get("written")).collect();
     Ok(times?.into_iter().zip(entries).collect())
 }
 
-fn entries(id: &str, rows: &[Row]) -> Result<Vec<Entry>> {
-    let entry = |row: &Row| {
-        let json: String = row.get("entry")?;
-        serde_json::from_str(&json).map_err(|source| Error::Journal {
-            id: id.to_owned(),
-            entry: json,
-            source,
-        })
-    };
+fn entries(rows: &[Row]) -> Result<Vec<Entry>> {
+    let entry = |row: &Row| Ok(Entry::read(row.get("entry")?));
     rows.iter().map(entry).collect()
 }
 
@@ -216,7 +209,8 @@ pub(crate) async fn update(
         Progress::Running | Progress::Completed => (None, None),
         Progress::Compensating(failure) => (failure.as_ref(), None),
         Progress::Compensated(failure) => (Some(failure), None),
-        Progress::Parked(reason) => (None, Some(reason.as_str())),
+        // PostgreSQL keeps no NUL, and a panic's message may have one.
+        Progress::Parked(reason) => (None, Some(reason.replace('\0', "\u{fffd}"))),
     };
     let failure = failure
         .map(serde_json::to_string)
@@ -277,19 +271,13 @@ pub(crate) async fn forget(tx: &mut Transaction, before: Timestamp, limit: u32) 
 }
 
 fn read(row: &Row) -> Result<Status> {
-    let id: String = row.get("id")?;
     let failure: Option<String> = row.get("failure")?;
-    let failure: Option<Failure> = failure
-        .map(|json| {
-            serde_json::from_str(&json).map_err(|source| Error::Journal {
-                id: id.clone(),
-                entry: json,
-                source,
-            })
-        })
-        .transpose()?;
+    // A saga that cannot be read must not hide the others of a list.
+    let failure = failure.map(|json| {
+        serde_json::from_str(&json).unwrap_or_else(|_| Failure::new("unreadable", json))
+    });
     Ok(Status {
-        id,
+        id: row.get("id")?,
         saga: row.get("saga")?,
         state: state(row)?,
         failure,

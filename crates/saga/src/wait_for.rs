@@ -26,6 +26,7 @@ pub struct WaitFor<E> {
     key: Option<String>,
     limit: Duration,
     seq: Option<u32>,
+    heard: bool,
     event: PhantomData<fn() -> E>,
 }
 
@@ -36,6 +37,7 @@ impl<E: Event> WaitFor<E> {
             key: None,
             limit: SIGNAL_LIMIT,
             seq: None,
+            heard: false,
             event: PhantomData,
         }
     }
@@ -68,7 +70,9 @@ impl<E: Event> Future for WaitFor<E> {
         let Some(seq) = this.seq else {
             return Poll::Pending;
         };
-        match run.answer(seq, cx) {
+        let answer = run.answer(seq, cx);
+        this.heard = answer.is_some();
+        match answer {
             None => Poll::Pending,
             Some(Answer::Replied(data)) => read(&mut run, seq, E::TYPE, data).map(Ok),
             Some(Answer::Refused(failure)) => Poll::Ready(Err(failure)),
@@ -79,8 +83,8 @@ impl<E: Event> Future for WaitFor<E> {
 
 impl<E> Drop for WaitFor<E> {
     fn drop(&mut self) {
-        if let Some(seq) = self.seq {
-            self.saga.run().leave(seq);
+        if let Some(seq) = self.seq.filter(|_| !self.heard) {
+            self.saga.run().abandon(seq);
         }
     }
 }

@@ -111,6 +111,20 @@ fn a_signal_reaches_its_saga_before_or_after_it_is_waited_for() {
 }
 
 #[test]
+fn a_signal_goes_to_no_wait_that_the_code_has_dropped() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        let _serving = process.spawn();
+        process.start("1", &["glance", "ring"]).await;
+        env::sleep(Duration::from_hours(1) + Duration::from_secs(5)).await;
+        process.ring("1", "late").await;
+        assert_eq!(process.end("1").await, Outcome::Completed);
+        assert_eq!(process.log().await, ["did late"]);
+    });
+}
+
+#[test]
 fn a_signal_that_does_not_come_in_time_is_a_failure_and_comes_too_late() {
     simulated(async {
         let folder = tempdir().unwrap();

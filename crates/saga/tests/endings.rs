@@ -10,7 +10,10 @@ use std::{
 };
 
 use events::{JsonSchema, schemars};
-use futures::future::{join_all, try_join_all};
+use futures::{
+    TryFutureExt,
+    future::{Either, join_all, select, try_join_all},
+};
 use outrigger_saga as saga;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -42,6 +45,8 @@ struct Step {
     optional: bool,
     /// How many steps follow in this branch.
     then: u8,
+    /// Whether the function goes on without an answer when that takes too long.
+    impatient: bool,
     /// How often it is tried.
     tries: u32,
     before: Before,
@@ -110,7 +115,7 @@ async fn branch(saga: &Saga, step: &Step) -> Result<(), Failure> {
                     has_deadline: false,
                     fails: false,
                 };
-                let result = saga.child(empty).await;
+                let result = wait(saga, step, saga.child(empty)).await;
                 if !step.optional {
                     result?;
                 }
@@ -121,16 +126,30 @@ async fn branch(saga: &Saga, step: &Step) -> Result<(), Failure> {
         assert_eq!(id.get_version_num(), 7);
         let retry = Retry::times(step.tries).after("sold-out");
         let call = saga.call(act(&name)).retry(retry);
-        let result = if step.has_undo {
-            call.undo(undo(&name)).await
-        } else {
-            call.await
+        let call = match step.has_undo {
+            true => call.undo(undo(&name)),
+            false => call,
         };
+        let result = wait(saga, step, call.map_ok(drop)).await;
         if !step.optional {
             result?;
         }
     }
     Ok(())
+}
+
+/// Waits for an answer, or at most for a nap.
+async fn wait<F>(saga: &Saga, step: &Step, answer: F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Unpin,
+{
+    if !step.impatient {
+        return answer.await;
+    }
+    match select(answer, saga.sleep(Duration::from_secs(1))).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => Ok(()),
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -140,11 +159,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Before::Listen),
         1 => Just(Before::Child),
     ];
-    (any::<(bool, bool)>(), 0..3_u8, 1..4_u32, before).prop_map(
-        |((has_undo, optional), then, tries, before)| Step {
+    let impatient = prop::bool::weighted(0.25);
+    (any::<(bool, bool)>(), impatient, 0..3_u8, 1..4_u32, before).prop_map(
+        |((has_undo, optional), impatient, then, tries, before)| Step {
             name: String::new(),
             has_undo,
             optional,
+            impatient,
             then,
             tries,
             before,
@@ -262,12 +283,21 @@ fn play(program: &Program, chances: &[u8]) -> (Stage, Participant) {
             });
             retried.unwrap_or(seq)
         };
-        let named = |sent: Sent| match sent.topic.as_str() {
-            "start" => Sent {
-                data: json!(first(sent.seq).to_string()),
+        // All attempts at a child are one to the participant.
+        let named = |sent: Sent| {
+            let seq = match sent.topic.as_str() {
+                "start" => sent.seq,
+                "revert" => sent
+                    .data
+                    .as_str()
+                    .and_then(|of| of.parse().ok())
+                    .expect("a step"),
+                _ => return sent,
+            };
+            Sent {
+                data: json!(first(seq).to_string()),
                 ..sent
-            },
-            _ => sent,
+            }
         };
         participant.queue.extend(stage.sent.drain(..).map(named));
         match &stage.progress {
@@ -330,8 +360,12 @@ struct Outcome {
     line: usize,
     replied: bool,
     skipped: bool,
+    /// Whether the function went on without an answer.
+    left: bool,
     /// Attempts that did not answer.
     silent: BTreeSet<u32>,
+    /// Attempts that may yet.
+    open: BTreeSet<u32>,
 }
 
 /// All of them, in the order in which it was decided.
@@ -356,12 +390,22 @@ fn outcomes(journal: &[Entry]) -> Vec<Outcome> {
                     line,
                     replied: false,
                     skipped: false,
+                    left: false,
                     silent: BTreeSet::new(),
+                    open: BTreeSet::from([seq]),
                 },
             );
         }
         if let Entry::Retried { seq, of } = entry {
             roots.insert(*seq, *of);
+            if let Some(outcome) = outcomes.get_mut(of) {
+                outcome.open = BTreeSet::from([*seq]);
+            }
+        }
+        if let Entry::Left { seq } = entry
+            && let Some(outcome) = outcomes.get_mut(seq)
+        {
+            (outcome.left, outcome.line) = (true, line);
         }
         let root = entry.answers().and_then(|seq| roots.get(&seq));
         let Some(outcome) = root.and_then(|root| outcomes.get_mut(root)) else {
@@ -371,8 +415,14 @@ fn outcomes(journal: &[Entry]) -> Vec<Outcome> {
         match entry {
             Entry::Replied { .. } => outcome.replied = true,
             Entry::Skipped { .. } => outcome.skipped = true,
-            Entry::Elapsed { seq } => _ = outcome.silent.insert(*seq),
-            Entry::Refused { seq, .. } => _ = outcome.silent.remove(seq),
+            Entry::Elapsed { seq } => {
+                outcome.open.remove(seq);
+                outcome.silent.insert(*seq);
+            }
+            Entry::Refused { seq, .. } => {
+                outcome.open.remove(seq);
+                outcome.silent.remove(seq);
+            }
             _ => {}
         }
     }
@@ -415,7 +465,9 @@ fn without_chance(entry: &Entry) -> Entry {
 
 /// Replays what follows from each answer, and from each part of that; what is sent on the way.
 fn replayed(stage: &Stage) -> Vec<String> {
-    let is_made = |entry: &Entry| entry.made_at().is_some() || matches!(entry, Entry::Ended { .. });
+    let is_made = |entry: &Entry| {
+        entry.made_at().is_some() || matches!(entry, Entry::Ended { .. } | Entry::Left { .. })
+    };
     let fresh = || Fresh::of(env::Timestamp::UNIX_EPOCH, [9; 32]);
     let mut sent = Vec::new();
     let mut known = 0;
@@ -468,9 +520,9 @@ proptest! {
         if journal::is_past_return(&stage.journal) {
             prop_assert!(!compensated, "it only goes forward");
         }
-        let has_to_be_undone = |outcome: &&Outcome| match (outcome.replied || outcome.skipped, compensated) {
-            (true, compensated) => compensated,
-            (false, _) => !outcome.silent.is_empty(),
+        let has_to_be_undone = |outcome: &&Outcome| match outcome.replied || outcome.skipped {
+            true => compensated || outcome.left,
+            false => !outcome.silent.is_empty() || (outcome.left && !outcome.open.is_empty()),
         };
         let to_undo: Vec<String> = outcomes
             .iter()
@@ -478,6 +530,7 @@ proptest! {
             .filter(has_to_be_undone)
             .map(|outcome| outcome.name.clone())
             .collect();
+        let any_left = outcomes.iter().any(|outcome| outcome.left);
         let order = undo_order(&stage.log);
         // A child that went on when its parent was ended is told first, whenever it answers.
         let told = |name: &String| name.starts_with("child");
@@ -485,9 +538,10 @@ proptest! {
             names.iter().filter(|name| !told(name)).cloned().collect()
         };
         let (mut undone, mut expected) = (steps(&order), steps(&to_undo));
-        // Of a success that is cancelled while the last of it is tidied up, that was undone before.
+        // Of a success that is cancelled while the last of it is tidied up, that was undone before. And while one thing
+        // is undone that the function went on without, another may be answered.
         let succeeded = stage.journal.contains(&Entry::Ended { failure: None });
-        if compensated && succeeded {
+        if succeeded && (compensated || any_left) {
             undone.sort();
             expected.sort();
         }
@@ -498,7 +552,7 @@ proptest! {
             prop_assert_ne!(state, Some(&Mark::Done), "{} is left over", name);
         }
         for outcome in &outcomes {
-            if !compensated && outcome.replied {
+            if !compensated && outcome.replied && !outcome.left {
                 prop_assert_eq!(participant.state.get(&outcome.name), Some(&Mark::Done));
             }
         }

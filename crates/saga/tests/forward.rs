@@ -4,7 +4,8 @@ mod stage;
 
 use std::time::Duration;
 
-use futures::join;
+use events::{JsonSchema, schemars};
+use futures::{future, join};
 use outrigger_saga as saga;
 use saga::{
     Definition, Entry, Failure, Input, Retry, Saga, UNDO_ATTEMPTS, journal, step::Progress,
@@ -18,6 +19,12 @@ struct Begin;
 
 impl Input for Begin {
     const SAGA: &'static str = "under-test";
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, events::Event)]
+#[event("bell.rung", version = 1, key = bell, crate = events)]
+struct Rung {
+    bell: String,
 }
 
 fn no(code: &str) -> Failure {
@@ -222,6 +229,79 @@ fn a_branch_goes_on_while_another_hangs() {
     stage.hear(Entry::Resumed);
     stage.done("do a");
     stage.rests(&Progress::Completed);
+}
+
+#[test]
+fn past_the_point_of_no_return_a_child_is_started_anew_only_after_it_has_failed() {
+    async fn parent(saga: Saga, _: Begin) -> Result<(), Failure> {
+        saga.point_of_no_return();
+        saga.child(Begin).timeout(Duration::from_mins(1)).await
+    }
+    let fresh = || saga::run::Fresh::of(env::Timestamp::UNIX_EPOCH, [0; 32]);
+    let first = saga::step::step(&Definition::of(parent), "null", &[], fresh());
+    let timers: Vec<_> = first
+        .effects
+        .iter()
+        .filter_map(|effect| effect.timer())
+        .collect();
+    assert_eq!(timers, [], "it may take as long as it takes");
+
+    let mut stage = Stage::start(Definition::of(parent), Begin);
+    let child = stage.expect("start under-test");
+    stage.refuse(child, "sold-out");
+    pause(&mut stage);
+    stage.done("start under-test");
+    stage.rests(&Progress::Completed);
+}
+
+#[test]
+fn past_the_point_of_no_return_the_child_is_undone_that_the_code_dropped() {
+    async fn parent(saga: Saga, _: Begin) -> Result<(), Failure> {
+        saga.point_of_no_return();
+        let child = saga.child(Begin);
+        future::select(child, saga.wait_for::<Rung>()).await;
+        Ok(())
+    }
+    let mut stage = Stage::start(Definition::of(parent), Begin);
+    let child = stage.expect("start under-test");
+    let wait = stage.expect("listen bell.rung");
+    stage.refuse(child, "sold-out");
+    pause(&mut stage);
+    let child = stage.expect("start under-test");
+    stage.hear(Entry::Signalled {
+        seq: wait,
+        data: json!({ "bell": "1" }),
+    });
+    stage.done(&format!("revert {child}"));
+    stage.rests(&Progress::Completed);
+}
+
+#[test]
+fn the_pauses_of_a_policy_hold_past_the_point_of_no_return_too() {
+    async fn hasty(saga: Saga, _: Begin) -> Result<(), Failure> {
+        saga.point_of_no_return();
+        let pause = Duration::from_millis(10);
+        let once = Retry::times(1).pauses(pause, pause);
+        saga.call(act("a")).retry(once).await.map(drop)
+    }
+    let fresh = || saga::run::Fresh::of(env::Timestamp::UNIX_EPOCH, [0; 32]);
+    let mut stage = Stage::start(Definition::of(hasty), Begin);
+    let a = stage.expect("do a");
+    let mut journal = stage.journal.clone();
+    journal.push(Entry::Refused {
+        seq: a,
+        failure: no("sold-out"),
+    });
+    let next = saga::step::step(&Definition::of(hasty), "null", &journal, fresh());
+    let pauses: Vec<_> = next
+        .effects
+        .iter()
+        .filter_map(|effect| effect.timer())
+        .collect();
+    assert!(
+        matches!(pauses[..], [(_, pause)] if pause <= Duration::from_millis(10)),
+        "{pauses:?}"
+    );
 }
 
 #[test]

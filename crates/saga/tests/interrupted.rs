@@ -133,7 +133,7 @@ fn a_child_that_goes_on_is_told_to_stop_when_its_parent_is_cancelled() {
     stage.done("do a");
     stage.cancel();
     let revert = stage.expect("revert 0");
-    assert!(stage.refuse(child, "cancelled"), "so it ended");
+    assert!(!stage.refuse(child, "cancelled"), "that the undo says");
     stage.reply(revert, json!(null));
     stage.done("undo a");
     stage.rests(&Progress::Compensated(no("cancelled")));

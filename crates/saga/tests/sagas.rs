@@ -197,13 +197,60 @@ fn a_saga_is_started_once_and_with_its_transaction_or_not_at_all() {
         assert_eq!(process.starter.outbox_backlog().await.unwrap(), 2);
         let long = "x".repeat(saga::ID_LIMIT + 1);
         let mut tx = process.starter.begin().await.unwrap();
-        for id in ["", &long] {
+        for id in ["", &long, "a\0b"] {
             let invalid = start(&mut tx, id).await;
             assert!(
                 matches!(invalid, Err(Error::InvalidId { .. })),
                 "{invalid:?}"
             );
         }
+    });
+}
+
+#[test]
+fn g5_a_saga_whose_journal_cannot_be_read_is_parked_and_forgets_nothing_meanwhile() {
+    simulated(async {
+        let folder = tempdir().unwrap();
+        let process = Process::open(folder.path()).await;
+        process.start("1", &["a", "sleep", "b"]).await;
+        process.start("2", &["c"]).await;
+        let write = async |entry: &str| {
+            let mut tx = process.starter.begin().await.unwrap();
+            let sql =
+                "UPDATE outrigger_saga_journal SET entry = $1 WHERE saga_id = '1' AND position = 0";
+            tx.execute(sql, params![entry]).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let called = process.sagas.journal("1").await.unwrap();
+        // By a version that is newer, and was rolled back.
+        write(r#"{"entry":"called-by-pigeon","seq":0}"#).await;
+        let _serving = process.spawn();
+        process.until("1", State::Parked).await;
+        assert_eq!(process.end("2").await, Outcome::Completed);
+        let parked = process.sagas.list(State::Parked, 10).await.unwrap();
+        let reason = parked[0].parked.as_deref().unwrap();
+        assert!(
+            reason.starts_with(
+                "line 0 of the journal cannot be read: unknown variant `called-by-pigeon`"
+            ),
+            "{reason}"
+        );
+        let timeline = process.sagas.timeline("1").await.unwrap();
+        assert!(
+            matches!(timeline[0].entry, Entry::Unreadable { .. }),
+            "{timeline:?}"
+        );
+        process.sagas.resume("1").await.unwrap();
+        process.until("1", State::Parked).await;
+        assert_eq!(process.log().await, ["did a", "did c"]);
+
+        write(&serde_json::to_string(&called[0]).unwrap()).await;
+        process.sagas.resume("1").await.unwrap();
+        assert_eq!(process.end("1").await, Outcome::Completed);
+        assert_eq!(process.log().await, ["did a", "did c", "did b"]);
+        let dead = DeadLetters::of(&process.starter);
+        let page = dead.list(&Filter::default(), None, 1).await.unwrap();
+        assert!(page.dead_letters.is_empty(), "{page:?}");
     });
 }
 

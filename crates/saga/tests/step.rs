@@ -4,7 +4,13 @@ mod stage;
 
 use std::time::Duration;
 
-use futures::{StreamExt, future, join, stream::FuturesUnordered, try_join};
+use futures::{
+    StreamExt,
+    future::{self, Either},
+    join,
+    stream::FuturesUnordered,
+    try_join,
+};
 use outrigger_saga as saga;
 use saga::{Definition, Entry, Failure, Input, Saga, step::Progress};
 use serde::{Deserialize, Serialize};
@@ -32,6 +38,76 @@ async fn three(saga: Saga, _: Begin) -> Result<(), Failure> {
     saga.call(act("b")).undo(undo("b")).await?;
     saga.call(act("c")).undo(undo("c")).await?;
     Ok(())
+}
+
+/// Begins `a`, and goes on to `b` when that takes longer than a nap.
+async fn impatient(saga: Saga, _: Begin) -> Result<(), Failure> {
+    let slow = saga.call(act("a")).undo(undo("a"));
+    let nap = saga.sleep(Duration::from_secs(1));
+    if let Either::Left((first, _)) = future::select(slow, nap).await {
+        first?;
+    }
+    saga.call(act("b")).undo(undo("b")).await.map(drop)
+}
+
+#[test]
+fn a_call_that_the_code_dropped_is_undone_after_success() {
+    let mut stage = Stage::start(Definition::of(impatient), Begin);
+    let (a, nap) = (stage.expect("do a"), stage.latest());
+    assert!(stage.elapse(nap));
+    stage.done("do b");
+    // It may be done yet, so it is taken back; and nobody waits for what it says meanwhile.
+    let undo = stage.expect("undo a");
+    assert!(!stage.reply(a, json!(1)));
+    assert!(stage.reply(undo, json!(null)));
+    stage.rests(&Progress::Completed);
+}
+
+#[test]
+fn a_call_that_the_code_dropped_is_undone_only_if_it_was_not_refused() {
+    for (answered, is_undone) in [("refused", false), ("done", true), ("elapsed", true)] {
+        let mut stage = Stage::start(Definition::of(impatient), Begin);
+        let (a, nap) = (stage.expect("do a"), stage.latest());
+        stage.elapse(nap);
+        assert!(match answered {
+            "refused" => stage.refuse(a, "sold-out"),
+            "done" => stage.reply(a, json!(1)),
+            _ => stage.elapse(a),
+        });
+        stage.done("do b");
+        if is_undone {
+            stage.done("undo a");
+        }
+        stage.rests(&Progress::Completed);
+    }
+}
+
+#[test]
+fn a_call_that_the_code_dropped_is_waited_for_and_undone_after_a_failure() {
+    let mut stage = Stage::start(Definition::of(impatient), Begin);
+    let (a, nap) = (stage.expect("do a"), stage.latest());
+    stage.elapse(nap);
+    let b = stage.expect("do b");
+    stage.refuse(b, "sold-out");
+    stage.rests(&Progress::Compensating(Some(no("sold-out"))));
+    stage.reply(a, json!(1));
+    stage.done("undo a");
+    stage.rests(&Progress::Compensated(no("sold-out")));
+}
+
+#[test]
+fn a_child_that_the_code_dropped_is_undone_after_success() {
+    async fn parent(saga: Saga, _: Begin) -> Result<(), Failure> {
+        let nap = saga.sleep(Duration::from_secs(1));
+        future::select(saga.child(Begin), nap).await;
+        Ok(())
+    }
+    let mut stage = Stage::start(Definition::of(parent), Begin);
+    stage.expect("start under-test");
+    let nap = stage.latest();
+    stage.elapse(nap);
+    stage.done("revert 0");
+    stage.rests(&Progress::Completed);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) struct Rung {
 }
 
 /// Things to do, one after the other. Some words have a meaning: `sleep` is an hour, `nap` a second, `ring` waits for
-/// the saga's bell (and then does what rang it), `pivot` is the point of no return, `deadline` gives it a minute;
+/// the saga's bell (and then does what rang it), `glance` too, but does not care if it does not ring, `pivot` is the point of no return, `deadline` gives it a minute;
 /// `child a b` is a saga of its own that does `a` and then `b`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Errand(pub(crate) Vec<String>);
@@ -69,6 +69,11 @@ pub(crate) async fn errand(saga: Saga, errand: Errand) -> Result<(), Failure> {
             ("nap", _) => saga.sleep(Duration::from_secs(1)).await,
             ("pivot", _) => saga.point_of_no_return(),
             ("deadline", _) => saga.deadline(Duration::from_mins(1)),
+            // Waits for an hour, by a clock of its own.
+            ("glance", _) => {
+                let wait = saga.wait_for::<Rung>();
+                futures::future::select(wait, saga.sleep(HOUR)).await;
+            }
             ("ring", _) => {
                 let rung = saga.wait_for::<Rung>().timeout(HOUR).await?;
                 act(&saga, rung.by).await?;
