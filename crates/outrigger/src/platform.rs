@@ -66,11 +66,13 @@ impl Platform {
     /// As [`embedded`](Self::embedded), and [`Error::Start`] for a peer that cannot be found.
     pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
         let mut peers = Vec::new();
-        for (peer, address) in &settings.peers {
-            let address = env::net::resolve(address)
-                .await
-                .map_err(Error::start(peer, "address"))?;
-            peers.push(Instance::new(peer, address));
+        for (peer, addresses) in &settings.peers {
+            for address in addresses.iter() {
+                let address = env::net::resolve(address)
+                    .await
+                    .map_err(Error::start(peer, "address"))?;
+                peers.push(Instance::new(peer, address));
+            }
         }
         settings.data.push(service);
         Self::on(settings, Arc::new(StaticList::new(peers))).await

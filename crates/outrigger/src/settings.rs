@@ -3,6 +3,8 @@
 //! Every field has a default that is right on a laptop. A wrong key or value is an error that names it and
 //! the nearest key that exists ([`env::config`]).
 
+mod addresses;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -13,6 +15,8 @@ use std::{
 use env::config::Secret;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+pub use addresses::Addresses;
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,8 +44,9 @@ pub struct Settings {
     pub logging: Logging,
     /// What differs for one service, by its name.
     pub services: BTreeMap<String, ServiceSettings>,
-    /// Where the services are that other processes run, as `host:port` by name (`shop serve`).
-    pub peers: BTreeMap<String, String>,
+    /// Where the services are that other processes run, by name (`shop serve`): `host:port`, or a list of these where a
+    /// service has several processes.
+    pub peers: BTreeMap<String, Addresses>,
     /// How services trust each other.
     pub security: Security,
 }
