@@ -1,16 +1,18 @@
 //! Those who order while things break: each order has a key, and is sent with it until the shop has answered.
 
 use std::{
+    collections::BTreeSet,
+    pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use outrigger::{
     GatewayClient,
-    env::{self, BoxError},
+    env::{self, BoxError, Instant},
     futures::future::join_all,
 };
 use serde_json::{Value, json};
@@ -20,65 +22,167 @@ use shop::workload::is_settled;
 const CUSTOMERS: u64 = 16;
 /// More than the customers can ever buy.
 const STOCK: u64 = 1_000_000;
+const USERS: [&str; 2] = ["ada", "grace"];
 const PRODUCTS: [&str; 3] = ["pencil", "paper", "ink"];
 /// How long a customer waits before sending an order again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long it may take until orders are answered again.
 const FLOW_LIMIT: Duration = Duration::from_secs(20);
+/// How often it is looked whether answers have come.
+const LOOK: Duration = Duration::from_millis(10);
 
+/// Fills the shop with those who order and what they can buy, as soon as it answers.
 pub(crate) async fn stock_up(client: &GatewayClient) -> Result<(), BoxError> {
-    for product in PRODUCTS {
-        let body = json!({ "id": product, "name": product, "price": 1.5, "stock": STOCK });
-        let answer = client.post("/products", &body).await?;
-        if !answer.status.is_success() {
-            return Err(format!("POST /products got {}: {}", answer.status, answer.body).into());
+    let users = USERS.map(|id| {
+        let email = format!("{id}@example.com");
+        ("/users", json!({ "id": id, "name": id, "email": email }))
+    });
+    let products = PRODUCTS.map(|id| {
+        let product = json!({ "id": id, "name": id, "price": 1.5, "stock": STOCK });
+        ("/products", product)
+    });
+    let deadline = env::instant() + FLOW_LIMIT;
+    for (path, body) in users.into_iter().chain(products) {
+        loop {
+            let answer = client.post(path, &body).await;
+            match &answer {
+                // It is there already in the shop's demo.
+                Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 409 => break,
+                _ if env::instant() < deadline => env::sleep(PAUSE).await,
+                _ => return Err(format!("POST {path} got {answer:?}").into()),
+            }
         }
     }
     Ok(())
 }
 
-/// All of them, and what the shop has told each.
-pub(crate) struct Customers(Vec<Customer>);
-
-/// Counts the orders that were answered.
+/// What goes on between the customers and the shop. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Answers(Arc<AtomicU64>);
+pub(crate) struct Traffic(Arc<Log>);
 
-impl Answers {
-    /// Waits until some more have come, but not for ever: while the shop is away there are none.
+#[derive(Default)]
+struct Log {
+    stopped: AtomicBool,
+    answers: Mutex<Vec<Answered>>,
+}
+
+/// An order was sent and answered.
+struct Answered {
+    sent: Instant,
+    came: Instant,
+}
+
+impl Traffic {
+    /// Has the customers end, whether or not they were answered.
+    pub(crate) fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn resume(&self) {
+        self.0.stopped.store(false, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Relaxed)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Answered>> {
+        self.0
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, sent: Instant) {
+        let came = env::instant();
+        self.answers().push(Answered { sent, came });
+    }
+
+    /// Waits until as many answers more have come as there are customers, but not for ever: while the shop is away
+    /// there are none.
     pub(crate) async fn flow(&self) {
-        let seen = self.0.load(Ordering::Relaxed);
+        let enough = self.answers().len() + CUSTOMERS as usize;
         let flowing = async {
-            while self.0.load(Ordering::Relaxed) < seen + CUSTOMERS {
-                env::sleep(Duration::from_millis(10)).await;
+            while self.answers().len() < enough {
+                env::sleep(LOOK).await;
             }
         };
         let _ = env::timeout(FLOW_LIMIT, flowing).await;
     }
+
+    /// Waits until an order is answered that was sent after `since`; how long after it that is. `None` when it takes
+    /// longer than `limit`.
+    pub(crate) async fn recovery(&self, since: Instant, limit: Duration) -> Option<Duration> {
+        let first = async {
+            loop {
+                if let Some(came) = self.first_sent_after(since) {
+                    return came - since;
+                }
+                env::sleep(LOOK).await;
+            }
+        };
+        env::timeout(limit, first).await.ok()
+    }
+
+    /// When the first of the orders was answered that were sent after `since`.
+    fn first_sent_after(&self, since: Instant) -> Option<Instant> {
+        let answers = self.answers();
+        let after = answers.iter().filter(|it| it.sent >= since);
+        after.map(|it| it.came).min()
+    }
+
+    /// In how many of the `seconds` whole seconds after `start` an order was answered.
+    pub(crate) fn seconds_with_answers(&self, start: Instant, seconds: u64) -> usize {
+        let answers = self.answers();
+        let seen = answers
+            .iter()
+            .filter_map(|it| Some(it.came.checked_duration_since(start)?.as_secs()))
+            .filter(|second| *second < seconds);
+        seen.collect::<BTreeSet<_>>().len()
+    }
 }
 
+/// All of them, and what the shop has told each.
+pub(crate) struct Customers(Vec<Customer>);
+
 impl Customers {
-    pub(crate) fn new(answers: &Answers) -> Self {
+    pub(crate) fn new(traffic: &Traffic) -> Self {
         let customer = |number| Customer {
             number,
             asked: 0,
             unanswered: None,
             promised: Vec::new(),
-            answers: answers.clone(),
+            traffic: traffic.clone(),
         };
         Self((0..CUSTOMERS).map(customer).collect())
     }
 
-    /// Order, as fast as the shop answers, until it is gone.
-    pub(crate) async fn order_until_the_end(self, client: GatewayClient) -> Self {
-        let orders = |customer: Customer| customer.order_until_the_end(client.clone());
+    /// Order, as fast as the shop answers, until the traffic is stopped.
+    pub(crate) async fn order(self, client: GatewayClient) -> Self {
+        let orders = |customer: Customer| {
+            customer.traffic.resume();
+            customer.order(client.clone())
+        };
         Self(join_all(self.0.into_iter().map(orders)).await)
     }
 
-    /// Send once more what the end of the shop left without an answer, until it is gone again.
-    pub(crate) async fn hear(self, client: GatewayClient) -> Self {
-        let hears = |customer: Customer| customer.hear(client.clone());
-        Self(join_all(self.0.into_iter().map(hears)).await)
+    /// Send what has no answer until it has one, at most for `limit`.
+    pub(crate) async fn hear(self, client: GatewayClient, limit: Duration) -> Self {
+        let mut traffic = None;
+        let hears = |customer: Customer| {
+            customer.traffic.resume();
+            traffic = Some(customer.traffic.clone());
+            customer.hear(client.clone())
+        };
+        let hearing = join_all(self.0.into_iter().map(hears).collect::<Vec<_>>());
+        let mut hearing = pin!(hearing);
+        match env::timeout(limit, hearing.as_mut()).await {
+            Ok(heard) => Self(heard),
+            Err(_) => {
+                traffic.inspect(Traffic::stop);
+                Self(hearing.await)
+            }
+        }
     }
 
     /// How many orders they asked for.
@@ -104,7 +208,7 @@ struct Customer {
     asked: u64,
     unanswered: Option<Request>,
     promised: Vec<String>,
-    answers: Answers,
+    traffic: Traffic,
 }
 
 struct Request {
@@ -113,8 +217,8 @@ struct Request {
 }
 
 impl Customer {
-    async fn order_until_the_end(mut self, client: GatewayClient) -> Self {
-        loop {
+    async fn order(mut self, client: GatewayClient) -> Self {
+        while !self.traffic.is_stopped() {
             if self.unanswered.is_none() {
                 self.asked += 1;
                 self.unanswered = Some(Request {
@@ -123,29 +227,31 @@ impl Customer {
                 });
             }
             self = self.hear(client.clone()).await;
-            if self.unanswered.is_some() {
-                return self;
-            }
         }
+        self
     }
 
-    /// Sends the order that has no answer until it has one, or nobody answers.
+    /// Sends the order that has no answer until it has one.
     async fn hear(mut self, client: GatewayClient) -> Self {
         let Some(Request { key, order }) = &self.unanswered else {
             return self;
         };
         let client = client.with_header("idempotency-key", key);
-        while let Ok(answer) = client.post("/orders", order).await {
-            if is_settled(&answer) {
-                let id = answer.body["id"].as_str();
-                self.promised.extend(id.map(str::to_owned));
-                self.unanswered = None;
-                self.answers.0.fetch_add(1, Ordering::Relaxed);
-                return self;
+        loop {
+            let sent = env::instant();
+            match client.post("/orders", order).await {
+                Ok(answer) if is_settled(&answer) => {
+                    let id = answer.body["id"].as_str();
+                    self.promised.extend(id.map(str::to_owned));
+                    self.unanswered = None;
+                    self.traffic.answered(sent);
+                    return self;
+                }
+                // Not yet, or nobody was there.
+                Ok(_) | Err(_) if self.traffic.is_stopped() => return self,
+                Ok(_) | Err(_) => env::sleep(PAUSE).await,
             }
-            env::sleep(PAUSE).await;
         }
-        self
     }
 }
 
@@ -162,13 +268,8 @@ fn an_order(customer: u64, asked: u64) -> Value {
     } else {
         1 + customer % 3
     };
-    let user = if customer.is_multiple_of(2) {
-        "ada"
-    } else {
-        "grace"
-    };
     json!({
-        "userId": user,
+        "userId": USERS[(customer % 2) as usize],
         "items": [{ "productId": product, "quantity": quantity }],
         "paymentMethod": payment,
     })

@@ -11,10 +11,12 @@ use std::{
 
 use outrigger::{
     GatewayClient, Inspection, Settings,
-    env::{self, BoxError, config::Secret},
+    env::{self, BoxError},
 };
 use serde_json::Value;
-use servers::{Nats, Postgres, nats, postgres};
+use servers::{Nats, Postgres};
+
+use crate::backing;
 
 /// The longest that a server is away, in milliseconds.
 const AWAY_MS_MAX: u64 = 1_500;
@@ -63,22 +65,7 @@ impl Place {
         };
         let mut running = None;
         if backend == Backend::Distributed {
-            let postgres = Postgres::start_with(postgres::Options::new().fsync()).await?;
-            let nats = nats::Options {
-                sync_always: true,
-                ..nats::Options::default()
-            };
-            let nats = Nats::start(nats).await?;
-            for service in shop::system().services() {
-                postgres.database(service.name()).await?;
-            }
-            let each = format!(
-                "postgres://postgres@127.0.0.1:{}/{{service}}",
-                postgres.port()
-            );
-            settings.database = Some(Secret::new(each));
-            settings.messaging.bus = Some(Secret::new(nats.url()));
-            running = Some((postgres, nats));
+            running = Some(backing::start(&mut settings).await?);
         }
         Ok(Self {
             binary: binary.to_owned(),
@@ -98,6 +85,11 @@ impl Place {
         let client = GatewayClient::new(shop.gateway);
         self.shop = Some(shop);
         Ok(Some(client))
+    }
+
+    /// Whether the shop runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.shop.is_some()
     }
 
     /// Kills something at random; a server comes back after a while. Returns what it was.
