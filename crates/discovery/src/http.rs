@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -43,7 +42,7 @@ pub fn http_client() -> HttpClient {
         .build(Connector)
 }
 
-/// Connects to the address that a URI names.
+/// Connects to the host and port that a URI names.
 #[derive(Debug, Clone, Copy)]
 pub struct Connector;
 
@@ -58,11 +57,11 @@ impl tower::Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         Box::pin(async move {
-            let address: SocketAddr = uri
+            let place = uri
                 .authority()
-                .and_then(|authority| authority.as_str().parse().ok())
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an address"))?;
-            let stream = env::timeout(CONNECT, env::net::connect(address)).await??;
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no host is named"))?;
+            let connecting = env::net::connect_to(place.as_str());
+            let stream = env::timeout(CONNECT, connecting).await??;
             Ok(Link(TokioIo::new(stream)))
         })
     }

@@ -2,21 +2,42 @@
 //!
 //! [`Stream`] is an enum, so production pays for no indirection: the simulated side is boxed, the TCP
 //! side is `tokio`'s own type.
+//!
+//! A connection whose other side has vanished, without a word, ends by itself: the system asks after
+//! ten seconds of silence, and gives it up after twenty, or when what was sent is not confirmed in
+//! that time. (The first only by what the system sets itself, where it is not Linux.)
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
 
 use crate::world;
+
+/// After how much silence the system asks whether the other side is still there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions that have no answer.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// When the other side counts as gone.
+const GONE: Duration = Duration::from_secs(20);
+
+/// How long one address of a name is given before the next one is tried beside it (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Starts listening on `address`; port 0 lets the system choose one.
 ///
@@ -42,22 +63,82 @@ pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
         Some(stream) => Ok(Stream::Simulated(stream.await?)),
         None => {
             let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
+            prepare(&stream)?;
             Ok(Stream::Tcp(stream))
         }
     }
 }
 
-/// Looks `host:port` up; a literal address is its own answer, which is all that a simulation needs.
+/// Connects to the first of the addresses of `host:port` that answers. One that does not answer at
+/// once does not hold up the next.
+///
+/// # Errors
+/// As [`resolve_all`] and [`connect`]; of several addresses, what was said of the last.
+pub async fn connect_to(host_and_port: &str) -> io::Result<Stream> {
+    first_of(resolve_all(host_and_port).await?).await
+}
+
+async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<Stream> {
+    let mut addresses = addresses.into_iter();
+    let mut connecting = FuturesUnordered::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        connecting.extend(addresses.next().map(connect));
+        let more = addresses.len() > 0;
+        tokio::select! {
+            biased;
+            outcome = connecting.next() => match outcome {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = error,
+                None => return Err(last),
+            },
+            () = crate::sleep(NEXT_ADDRESS), if more => {}
+        }
+    }
+}
+
+/// Looks `host:port` up: its first address, as [`resolve_all`].
+///
+/// # Errors
+/// As [`resolve_all`].
+pub async fn resolve(host_and_port: &str) -> io::Result<SocketAddr> {
+    let found = resolve_all(host_and_port).await?;
+    found
+        .first()
+        .copied()
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Looks `host:port` up: all its addresses, at least one, the one to try first first. A literal
+/// address is its own answer, which is all that a simulation needs.
 ///
 /// # Errors
 /// What the system's resolver says: no such host, or no answer.
-pub async fn resolve(host_and_port: &str) -> io::Result<SocketAddr> {
+pub async fn resolve_all(host_and_port: &str) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host_and_port.parse() {
-        return Ok(address);
+        return Ok(vec![address]);
     }
-    let mut found = tokio::net::lookup_host(host_and_port).await?;
-    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+    let found: Vec<_> = tokio::net::lookup_host(host_and_port).await?.collect();
+    if found.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(found)
+}
+
+/// Without Nagle's delay, and given up when the other side is gone.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(SILENCE);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        socket.set_tcp_user_timeout(Some(GONE))?;
+        let unanswered = (GONE - SILENCE).as_secs().div_ceil(ASK_AGAIN.as_secs());
+        let keepalive = keepalive.with_interval(ASK_AGAIN);
+        socket.set_tcp_keepalive(&keepalive.with_retries(unanswered as u32))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// The address at which others reach this machine: loopback, or the simulated machine's own.
@@ -84,7 +165,7 @@ impl Listener {
         match &mut self.0 {
             Listening::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 Ok((Stream::Tcp(stream), peer))
             }
             Listening::Simulated(listener) => {
@@ -182,6 +263,53 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Simulated(io) => io.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listening() -> (Listener, SocketAddr) {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = listen(any).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_the_first_that_answers_is_taken() {
+        let (closed, refusing) = listening().await;
+        drop(closed);
+        // Kept for documentation (RFC 5737): nobody is there.
+        let silent = SocketAddr::from(([192, 0, 2, 1], 9));
+        let (_listener, answering) = listening().await;
+
+        let Ok(Stream::Tcp(stream)) = first_of(vec![refusing, silent, answering]).await else {
+            panic!("not connected");
+        };
+        assert_eq!(stream.peer_addr().expect("connected"), answering);
+        let refused = first_of(vec![refusing])
+            .await
+            .err()
+            .expect("nobody is there");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn both_ends_of_a_connection_give_up_a_side_that_is_gone() {
+        let (mut listener, address) = listening().await;
+        let (near, far) = tokio::join!(connect(address), listener.accept());
+        for stream in [near.expect("connected"), far.expect("accepted").0] {
+            let Stream::Tcp(stream) = stream else {
+                panic!("simulated");
+            };
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().expect("asked"));
+            assert_eq!(socket.tcp_keepalive_time().expect("asked"), SILENCE);
+            assert_eq!(socket.tcp_user_timeout().expect("asked"), Some(GONE));
         }
     }
 }

@@ -78,8 +78,7 @@ fn place(target: &Target) -> Result<String, String> {
 }
 
 async fn get(place: &str) -> std::io::Result<Vec<u8>> {
-    let address = env::net::resolve(place).await?;
-    let mut stream = env::net::connect(address).await?;
+    let mut stream = env::net::connect_to(place).await?;
     let request = format!("GET /jsz?config=1 HTTP/1.0\r\nHost: {place}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -23,7 +23,7 @@ const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// The way to the hub.
 pub(super) struct Link {
     http: HttpClient,
-    /// `host:port`; looked up for each request, because a hub that is restarted elsewhere keeps its name.
+    /// `host:port`; looked up for each connection, because a hub that is restarted elsewhere keeps its name.
     authority: String,
     issuer: Option<Issuer>,
 }
@@ -60,11 +60,8 @@ impl Link {
         path: &str,
         body: Body,
     ) -> Result<Response<Incoming>> {
-        let address = env::net::resolve(&self.authority)
-            .await
-            .map_err(Self::away)?;
         let mut request = request
-            .uri(format!("http://{address}{path}"))
+            .uri(format!("http://{}{path}", self.authority))
             .body(body)
             .map_err(Self::away)?;
         if let Some(issuer) = &self.issuer {
