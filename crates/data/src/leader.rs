@@ -7,10 +7,12 @@
 //!
 //! | engine | leads | until |
 //! |---|---|---|
-//! | PostgreSQL | who holds an advisory lock of the server | its connection ends |
+//! | PostgreSQL | who holds an advisory lock of the server | its connection ends, or it is silent for ten seconds |
 //! | SQLite | who holds a lock of a file beside the database | it lets go, or its process ends |
 //!
-//! Neither lock outlives the process that holds it, so nobody waits for a lease of the dead to run out.
+//! Neither lock outlives the process that holds it, so nobody waits for a lease of the dead to run out. Only of a
+//! machine that has lost its power or its network does a server not hear that it is gone: then those ten seconds
+//! pass (where it knows no `idle_session_timeout`, before PostgreSQL 14, the twenty of TCP).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,7 +22,9 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     Database, Engine, Error, Result, Transaction,
     engine::{Backend, Hold},
-    params, postgres, sqlite,
+    params,
+    postgres::{self, Standing},
+    sqlite,
 };
 
 /// How often a leader on PostgreSQL makes sure that it still leads.
@@ -28,6 +32,9 @@ const CHECK: Duration = Duration::from_secs(1);
 
 /// How often one who waits looks whether nobody leads; up to twice that, at random.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// The same when the database does not answer: doubled from the first to this.
+const LOOK_LONGEST: Duration = Duration::from_secs(2);
 
 /// Takes the next epoch.
 const TAKE: &str = "
@@ -62,9 +69,13 @@ impl Database {
     /// # Errors
     /// When the database does not answer.
     pub async fn lead(&self, name: &str) -> Result<Option<Leadership>> {
+        self.try_to_lead(name, &mut Standing::default()).await
+    }
+
+    async fn try_to_lead(&self, name: &str, standing: &mut Standing) -> Result<Option<Leadership>> {
         let hold = match self.backend() {
             Backend::Sqlite(sqlite) => sqlite.hold(name)?.map(Hold::File),
-            Backend::Postgres(postgres) => Box::pin(postgres.hold(key(name)))
+            Backend::Postgres(postgres) => Box::pin(postgres.hold(key(name), standing))
                 .await?
                 .map(Hold::Connection),
         };
@@ -86,14 +97,19 @@ impl Database {
     /// Waits until nobody else leads in the matter `name`, and leads. A database that does not
     /// answer is waited for too. It may be cancelled.
     pub async fn lead_in_turn(&self, name: &str) -> Leadership {
+        let mut standing = Standing::default();
+        let mut pause = LOOK;
         loop {
-            match self.lead(name).await {
+            pause = match self.try_to_lead(name, &mut standing).await {
                 Ok(Some(leadership)) => return leadership,
-                Ok(None) => {}
-                Err(error) => tracing::debug!(name, %error, "cannot ask who leads"),
-            }
-            let millis = LOOK.as_millis() as u64;
-            env::sleep(LOOK + Duration::from_millis(env::random().below(millis))).await;
+                Ok(None) => LOOK,
+                Err(error) => {
+                    tracing::debug!(name, %error, "cannot ask who leads");
+                    LOOK_LONGEST.min(pause * 2)
+                }
+            };
+            let millis = pause.as_millis() as u64;
+            env::sleep(pause + Duration::from_millis(env::random().below(millis))).await;
         }
     }
 }

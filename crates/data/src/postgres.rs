@@ -25,7 +25,7 @@ mod target;
 mod tls;
 mod value;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
@@ -45,6 +45,10 @@ const REQUIRED: (i64, &str) = (130_000, "13");
 /// How often a query is run when the connection that it got turns out to be lost. Reading again
 /// does no harm.
 const QUERY_RUNS: u32 = 3;
+
+/// After how much silence of a leader the server takes its lock back. A leader whose machine has lost its power says
+/// no goodbye.
+const LOCK_SILENCE: Duration = Duration::from_secs(10);
 
 /// Two processes that open a new database at the same time make its first table one after the
 /// other. The number is the framework's alone.
@@ -124,16 +128,28 @@ impl Postgres {
         }
     }
 
-    /// Takes a lock of the server that goes with its connection; `None` when another one has it.
-    pub(crate) async fn hold(&self, key: i64) -> Result<Option<Hold>> {
+    /// Takes a lock of the server that goes with its connection; `None` when another one has it. The connection is
+    /// kept in `standing` for the next try.
+    pub(crate) async fn hold(&self, key: i64, standing: &mut Standing) -> Result<Option<Hold>> {
         if self.listener.is_none() {
             return Err(Error::ReadOnly);
         }
-        let mut connection = Connection::open(&self.target).await?;
+        // Out of `standing` while it is used: who gives up amid the question drops it, with what it may have taken.
+        let mut connection = match standing.0.take().filter(Connection::is_good) {
+            Some(connection) => connection,
+            None => {
+                let mut connection = Connection::open(&self.target).await?;
+                connection.end_after(LOCK_SILENCE).await?;
+                connection
+            }
+        };
         let sql = "SELECT pg_try_advisory_lock($1)";
         let rows = connection.query(sql, &[key.into()], Place::Within).await?;
-        let taken = rows.first().map_or(Ok(false), |row| row.get(0))?;
-        Ok(taken.then_some(Hold { connection }))
+        if rows.first().map_or(Ok(false), |row| row.get(0))? {
+            return Ok(Some(Hold { connection }));
+        }
+        standing.0 = Some(connection);
+        Ok(None)
     }
 
     pub(crate) fn changes(&self, channel: &'static str) -> Changes {
@@ -141,16 +157,20 @@ impl Postgres {
     }
 }
 
+/// The connection of one who wants a lock, between two tries.
+#[derive(Default)]
+pub(crate) struct Standing(Option<Connection>);
+
 /// A lock of the server. Dropped, it is let go with its connection.
 pub(crate) struct Hold {
     connection: Connection,
 }
 
 impl Hold {
-    /// Whether its connection is alive.
+    /// Whether its connection is alive. To be asked at least every few seconds: the server takes the lock back when it
+    /// is not.
     pub(crate) async fn lasts(&mut self) -> bool {
-        let alive = self.connection.query("SELECT 1", &[], Place::Within);
-        alive.await.is_ok()
+        self.connection.answers().await
     }
 }
 

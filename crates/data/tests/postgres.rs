@@ -3,16 +3,9 @@
 
 mod fixture;
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use fixture::{ENTRIES, Fixture, entries, insert};
+use fixture::{ENTRIES, Fixture, entries, insert, load::Load};
 use outrigger_data as data;
 use servers::{Postgres, postgres::Options};
 
@@ -286,91 +279,19 @@ async fn a_server_that_is_away_at_the_start_is_said_to_be() {
     assert!(error.is_retryable());
 }
 
-/// Eight tasks write without pause while the server is killed and started again, twice. Whatever
-/// was acknowledged is there, and the same pool goes on.
+/// Whatever was acknowledged is there, and the same pool goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g1_atomic_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load() {
     let mut server = Postgres::start_with(Options::new().fsync()).await.unwrap();
     let db = Database::open(&server.url()).await.unwrap();
     db.migrate(ENTRIES).await.unwrap();
-    let (next, stop) = (
-        Arc::new(AtomicI64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let tasks: Vec<_> = (0..8)
-        .map(|_| {
-            let (db, next, stop) = (db.clone(), Arc::clone(&next), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let (mut acknowledged, mut unknown) = (BTreeSet::new(), BTreeSet::new());
-                while !stop.load(Ordering::Relaxed) {
-                    let id = next.fetch_add(1, Ordering::Relaxed);
-                    let outcome: data::Result<_> = db
-                        .transaction(async |mut tx| {
-                            insert(&mut tx, 2 * id).await?;
-                            insert(&mut tx, 2 * id + 1).await
-                        })
-                        .await;
-                    match outcome {
-                        Ok(_) => drop(acknowledged.insert(id)),
-                        Err(Error::CommitUnknown { .. }) => drop(unknown.insert(id)),
-                        Err(error) => {
-                            assert!(error.is_retryable(), "{error:?}");
-                            env::sleep(Duration::from_millis(10)).await;
-                        }
-                    }
-                }
-                (acknowledged, unknown)
-            })
-        })
-        .collect();
+    let load = Load::on(&db);
     for _ in 0..2 {
-        grow(&next, 200).await;
+        load.goes_on(200).await;
         server.kill().await.unwrap();
-        env::sleep(Duration::from_millis(100)).await;
+        load.meets_trouble().await;
         server.restart().await.unwrap();
     }
-    grow(&next, 200).await;
-    stop.store(true, Ordering::Relaxed);
-
-    let (mut acknowledged, mut unknown) = (BTreeSet::new(), BTreeSet::new());
-    for task in tasks {
-        let (more, open) = task.await.unwrap();
-        acknowledged.extend(more);
-        unknown.extend(open);
-    }
-    let found = entries(&db).await;
-    let (even, odd): (BTreeSet<i64>, BTreeSet<i64>) = found.iter().partition(|id| *id % 2 == 0);
-    let whole: BTreeSet<i64> = even.iter().map(|id| id / 2).collect();
-    assert_eq!(
-        whole,
-        odd.iter().map(|id| id / 2).collect(),
-        "no half transaction"
-    );
-    assert!(
-        whole.is_superset(&acknowledged),
-        "lost: {:?}",
-        &acknowledged - &whole
-    );
-    assert!(
-        (&whole - &acknowledged).is_subset(&unknown),
-        "what was said to be undone is there"
-    );
-    assert!(
-        acknowledged.len() > 300,
-        "{} acknowledged",
-        acknowledged.len()
-    );
-}
-
-/// Until so many more were begun: some of them after the last restart.
-async fn grow(next: &AtomicI64, more: i64) {
-    let wanted = next.load(Ordering::Relaxed) + more;
-    let growing = async {
-        while next.load(Ordering::Relaxed) < wanted {
-            env::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    env::timeout(Duration::from_secs(60), growing)
-        .await
-        .expect("it goes on");
+    load.goes_on(200).await;
+    assert!(load.end().await > 300);
 }

@@ -1,4 +1,6 @@
-//! A private PostgreSQL server.
+//! A private PostgreSQL server, and others that follow it.
+
+mod replica;
 
 use std::{
     fs::{self, File, Permissions},
@@ -105,6 +107,15 @@ impl Postgres {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(options: Options) -> Result<Self, Error> {
+        let mut server = Self::at_home(options.password.clone()).await?;
+        server.initialize()?;
+        server.configure(&options)?;
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// A folder and a port of its own, and nothing in it yet.
+    async fn at_home(password: Option<String>) -> Result<Self, Error> {
         let programs = programs_folder()?;
         let folder = tempfile::Builder::new()
             .prefix("outrigger-postgres-")
@@ -112,23 +123,67 @@ impl Postgres {
             .map_err(Error::Folder)?
             .keep(); // from here on it is the guard's
         let user = User::instead_of_root(&folder, ADMINISTRATOR)?;
-        let data = folder.join("data");
-        let guard = Guard::over(&folder, &data.join("postmaster.pid"))?;
+        let guard = Guard::over(&folder, &folder.join("data/postmaster.pid"))?;
         hand_over(&folder, user)?;
-        initialize(&programs, user, &folder, options.password.as_deref())?;
-        let port = free_port().await?;
-        configure(&folder, user, port, &options)?;
-        let mut server = Self {
+        Ok(Self {
             programs,
             user,
             folder,
-            port,
-            password: options.password,
+            port: free_port().await?,
+            password,
             process: None,
             _guard: guard,
-        };
-        server.restart().await?;
-        Ok(server)
+        })
+    }
+
+    fn initialize(&self) -> Result<(), Error> {
+        let mut initdb = command(&self.programs.join("initdb"), self.user);
+        initdb
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C"])
+            .args(["--username", ADMINISTRATOR, "-D"])
+            .arg(self.folder.join("data"));
+        match &self.password {
+            Some(password) => {
+                let file = self.folder.join("password");
+                write(&file, password, self.user)?;
+                initdb.arg("--auth=scram-sha-256").arg("--pwfile").arg(file);
+            }
+            None => {
+                initdb.arg("--auth=trust");
+            }
+        }
+        run(initdb)
+    }
+
+    fn configure(&self, options: &Options) -> Result<(), Error> {
+        let data = self.folder.join("data");
+        let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
+        let mut settings = vec![
+            ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
+            ("port".to_owned(), self.port.to_string()),
+            ("unix_socket_directories".to_owned(), String::new()),
+            ("fsync".to_owned(), on(options.fsync)),
+            ("full_page_writes".to_owned(), on(options.fsync)),
+            // Small: there may be several on the machine.
+            ("shared_buffers".to_owned(), "32MB".to_owned()),
+            ("ssl".to_owned(), on(options.tls.is_some())),
+        ];
+        if let Some((certificate, key)) = &options.tls {
+            write(&data.join("server.crt"), certificate, self.user)?;
+            write(&data.join("server.key"), key, self.user)?;
+        }
+        settings.extend(options.settings.iter().cloned());
+        self.set(&settings)
+    }
+
+    /// Later lines of the file win over those before them.
+    fn set(&self, settings: &[(String, String)]) -> Result<(), Error> {
+        let file = self.folder.join("data/postgresql.conf");
+        let mut text = fs::read_to_string(&file).map_err(Error::Folder)?;
+        for (name, value) in settings {
+            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+        }
+        fs::write(&file, text).map_err(Error::Folder)
     }
 
     /// The URL of the administrator, for the database `postgres`.
@@ -276,58 +331,6 @@ fn programs_folder() -> Result<PathBuf, Error> {
             source: std::io::ErrorKind::NotFound.into(),
         })?;
     Ok(initdb.parent().unwrap_or(Path::new("/")).to_owned())
-}
-
-fn initialize(
-    programs: &Path,
-    user: Option<User>,
-    folder: &Path,
-    password: Option<&str>,
-) -> Result<(), Error> {
-    let mut initdb = command(&programs.join("initdb"), user);
-    initdb
-        .args(["--no-sync", "--encoding=UTF8", "--locale=C"])
-        .args(["--username", ADMINISTRATOR, "-D"])
-        .arg(folder.join("data"));
-    match password {
-        Some(password) => {
-            let file = folder.join("password");
-            write(&file, password, user)?;
-            initdb.arg("--auth=scram-sha-256").arg("--pwfile").arg(file);
-        }
-        None => {
-            initdb.arg("--auth=trust");
-        }
-    }
-    run(initdb)
-}
-
-/// Later lines of the file win over what `initdb` wrote.
-fn configure(folder: &Path, user: Option<User>, port: u16, options: &Options) -> Result<(), Error> {
-    let data = folder.join("data");
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
-    let mut settings = vec![
-        ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
-        ("port".to_owned(), port.to_string()),
-        ("unix_socket_directories".to_owned(), String::new()),
-        ("fsync".to_owned(), on(options.fsync)),
-        ("full_page_writes".to_owned(), on(options.fsync)),
-        // Small: there may be several on the machine.
-        ("shared_buffers".to_owned(), "32MB".to_owned()),
-        ("ssl".to_owned(), on(options.tls.is_some())),
-    ];
-    if let Some((certificate, key)) = &options.tls {
-        write(&data.join("server.crt"), certificate, user)?;
-        write(&data.join("server.key"), key, user)?;
-    }
-    settings.extend(options.settings.iter().cloned());
-    let file = data.join("postgresql.conf");
-    let mut text = fs::read_to_string(&file).map_err(Error::Folder)?;
-    for (name, value) in settings {
-        text.push_str(&format!("{name} = {}\n", quoted(&value)));
-    }
-    fs::write(&file, text).map_err(Error::Folder)
 }
 
 /// A file that its user alone may read.

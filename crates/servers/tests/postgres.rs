@@ -42,3 +42,20 @@ async fn a_server_with_a_password_lets_nobody_in_without_it() {
     server.sql("SELECT 1").expect("the URL has the password");
     assert!(server.url().contains(":secret@"));
 }
+
+#[tokio::test]
+async fn a_replica_has_what_was_committed_and_writes_once_it_is_promoted() {
+    let mut primary = Postgres::start_with(Options::new().password("secret"))
+        .await
+        .expect("started");
+    let replica = primary.replica().await.expect("started");
+    primary.commit_on_a_replica().expect("set");
+    primary
+        .sql("CREATE TABLE kept (id INTEGER)")
+        .expect("committed");
+    primary.kill().await.expect("killed");
+    let write = "INSERT INTO kept VALUES (1)";
+    replica.sql(write).expect_err("it is a standby");
+    replica.promote().expect("promoted");
+    replica.sql(write).expect("it is none any more");
+}

@@ -1,12 +1,12 @@
 //! One connection: made, used for statements, and known to be good or not.
 
-use std::{collections::BTreeMap, future::poll_fn, sync::Arc};
+use std::{collections::BTreeMap, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_postgres::{AsyncMessage, Client, Statement, types::ToSql};
+use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage, Statement, types::ToSql};
 
 use super::{
-    failure::{failed, kind, unanswered, unconnected},
+    failure::{failed, kind, unanswered, unbegun, unconnected},
     target::Target,
     value::{Bound, Read},
 };
@@ -20,7 +20,10 @@ const NOTIFICATIONS: usize = 64;
 
 /// How much longer than a statement may take its answer is waited for, before the connection counts
 /// as lost: the server keeps the time, unless it is gone.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a connection that is asked whether it is alive may take to say so.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// No lost updates, and conflicts by row only (docs/decisions/0007).
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE";
@@ -55,28 +58,51 @@ struct Prepared {
 }
 
 impl Connection {
-    /// Connects to the first host that takes us, and sets the session up.
+    /// Connects to the first host that takes us and takes writes, and sets the session up. Of all hosts, the one that
+    /// did so last is asked first.
     pub(super) async fn open(target: &Arc<Target>) -> Result<Self> {
-        let mut last = None;
-        for (host, port) in &target.hosts {
-            let connecting = Self::open_at(target, host, *port);
-            let outcome = env::timeout(target.connect_timeout, connecting).await;
-            match outcome.unwrap_or_else(|late| Err(unreachable(target, late.to_string()))) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = Some(error),
+        let mut failures = Vec::new();
+        for index in target.hosts_in_turn() {
+            let (host, port) = &target.hosts[index];
+            if let Some(connection) = Self::open_on(target, host, *port, &mut failures).await {
+                target.took_us(index);
+                return Ok(connection);
             }
         }
-        Err(last.unwrap_or_else(|| unreachable(target, "no host is named".to_owned())))
+        Err(together(target, failures))
     }
 
-    async fn open_at(target: &Arc<Target>, host: &str, port: u16) -> Result<Self> {
-        let stream = async {
-            let address = env::net::resolve(&format!("{host}:{port}")).await?;
-            env::net::connect(address).await
+    /// Connects to one host, whichever of its addresses it is at.
+    async fn open_on(
+        target: &Arc<Target>,
+        host: &str,
+        port: u16,
+        failures: &mut Vec<Error>,
+    ) -> Option<Self> {
+        let place = format!("{host}:{port}");
+        let looking = env::timeout(target.connect_timeout, env::net::resolve_all(&place));
+        let addresses = match looking.await.map_err(Into::into).flatten() {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                failures.push(unreachable(target, format!("{place}: {error}")));
+                return None;
+            }
         };
-        let stream = stream
-            .await
-            .map_err(|error| unreachable(target, error.to_string()))?;
+        for address in addresses {
+            let connecting = Self::open_at(target, host, address);
+            match env::timeout(target.connect_timeout, connecting).await {
+                Ok(Ok(connection)) => return Some(connection),
+                Ok(Err(error)) => failures.push(error),
+                Err(late) => failures.push(unreachable(target, format!("{place}: {late}"))),
+            }
+        }
+        None
+    }
+
+    async fn open_at(target: &Arc<Target>, host: &str, address: SocketAddr) -> Result<Self> {
+        let away = |why: String| unreachable(target, format!("{host} ({address}): {why}"));
+        let stream = env::net::connect(address).await;
+        let stream = stream.map_err(|error| away(error.to_string()))?;
         let tls = target.tls(host)?;
         let (client, mut connection) = target
             .config
@@ -108,22 +134,47 @@ impl Connection {
             broken: false,
             task,
         };
-        connection.set_up().await?;
+        if connection.set_up().await? {
+            return Err(away("it is a standby, which takes no writes".to_owned()));
+        }
         Ok(connection)
     }
 
-    /// What does not say that it writes, does not write: a query, and what is open for inspection.
-    async fn set_up(&self) -> Result<()> {
+    /// What does not say that it writes, does not write: a query, and what is open for inspection. True when nothing
+    /// can be written here, because the server follows another one.
+    ///
+    /// A server that hears nothing from us, not even from our kernel, ends the session with its transaction and its
+    /// locks: as soon as we would.
+    async fn set_up(&self) -> Result<bool> {
         let timeout = self.target.statement_timeout.as_millis();
         let sql = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = {timeout};
-             SET idle_in_transaction_session_timeout = {}; SET client_min_messages = warning",
+             SET idle_in_transaction_session_timeout = {}; SET client_min_messages = warning;
+             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 4;
+             SET tcp_user_timeout = 20000; SELECT pg_is_in_recovery()",
             timeout * 2
         );
-        self.client
-            .batch_execute(&sql)
-            .await
-            .map_err(|error| unconnected(self.target.place(), error))
+        let answer = self.client.simple_query(&sql).await;
+        let answer = answer.map_err(|error| unconnected(self.target.place(), error))?;
+        Ok(answer.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+            _ => false,
+        }))
+    }
+
+    /// Has the server end the session, and with it its locks, when it has heard nothing for `silence`, where it can
+    /// (since version 14).
+    pub(super) async fn end_after(&mut self, silence: Duration) -> Result<()> {
+        let sql = "SELECT set_config(name, $1, FALSE) FROM pg_settings WHERE name = 'idle_session_timeout'";
+        let silence = Value::Text(silence.as_millis().to_string());
+        self.query(sql, &[silence], Place::Within).await.map(drop)
+    }
+
+    /// Whether the other side answers, within five seconds.
+    pub(super) async fn answers(&mut self) -> bool {
+        let answer = env::timeout(SIGN_OF_LIFE, self.client.batch_execute("")).await;
+        self.broken |= !matches!(answer, Ok(Ok(())));
+        self.is_good()
     }
 
     /// It may be used by somebody else.
@@ -148,7 +199,7 @@ impl Connection {
             let bound: Vec<_> = params.iter().map(Bound).collect();
             let references = references(&bound);
             let answer = self.client.execute(&statement, &references);
-            self.timely(sql, self.placed(place, answer)).await
+            self.placed(sql, place, answer).await
         };
         let outcome = outcome.await;
         self.note(sql, outcome)
@@ -168,7 +219,7 @@ impl Connection {
             let bound: Vec<_> = params.iter().map(Bound).collect();
             let references = references(&bound);
             let answer = self.client.query(&statement, &references);
-            let rows = self.timely(sql, self.placed(place, answer)).await?;
+            let rows = self.placed(sql, place, answer).await?;
             rows.iter()
                 .map(|row| read(row, &columns).map_err(|error| failed(sql, error)))
                 .collect()
@@ -189,15 +240,21 @@ impl Connection {
     /// [set up](Self::set_up).
     async fn placed<T>(
         &self,
+        sql: &str,
         place: Place,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, tokio_postgres::Error> {
+    ) -> Result<T> {
         match place {
-            Place::Within => answer.await,
+            Place::Within => self.timely(sql, answer).await,
             Place::First => {
-                let (begun, answer) =
-                    tokio::join!(biased; self.client.batch_execute(BEGIN), answer);
-                begun.and(answer)
+                let both = async {
+                    let (begun, answer) =
+                        tokio::join!(biased; self.client.batch_execute(BEGIN), answer);
+                    Ok(begun
+                        .map_err(unbegun)
+                        .and(answer.map_err(|error| failed(sql, error))))
+                };
+                self.timely(sql, both).await?
             }
         }
     }
@@ -311,6 +368,18 @@ fn read(row: &tokio_postgres::Row, columns: &Arc<[String]>) -> Result<Row, tokio
         Arc::clone(columns),
         values.collect::<Result<_, _>>()?,
     ))
+}
+
+/// Of several hosts, what each says. While one of them may take us later, the database may.
+fn together(target: &Target, mut failures: Vec<Error>) -> Error {
+    let waits = |error: &Error| matches!(error, Error::Unavailable { .. });
+    if failures.len() > 1 && failures.iter().any(waits) {
+        let reasons = failures.iter().filter_map(std::error::Error::source);
+        let reasons: Vec<_> = reasons.map(env::chain).collect();
+        return unreachable(target, reasons.join("; "));
+    }
+    let last = failures.pop();
+    last.unwrap_or_else(|| unreachable(target, "no host is named".to_owned()))
 }
 
 fn unreachable(target: &Target, why: String) -> Error {

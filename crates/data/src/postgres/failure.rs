@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::value::Misfit;
+use super::{connection::BEGIN, value::Misfit};
 use crate::{
     Error,
     error::{Cause, Kind},
@@ -23,6 +23,16 @@ pub(super) fn failed(sql: &str, error: tokio_postgres::Error) -> Error {
     Error::Statement {
         sql: sql.to_owned(),
         kind: kind(&error),
+        source: cause(error),
+    }
+}
+
+/// A transaction that cannot even begin, such as on a server that follows another one now: the connection is of no
+/// use, and the next one goes elsewhere.
+pub(super) fn unbegun(error: tokio_postgres::Error) -> Error {
+    Error::Statement {
+        sql: BEGIN.to_owned(),
+        kind: Kind::Connection,
         source: cause(error),
     }
 }

@@ -25,6 +25,9 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How often a waiter looks unasked; see [`Changes::wait`].
 const POLL: Duration = Duration::from_secs(1);
 
+/// After how much silence the connection that listens is asked whether it is alive.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Pauses between tries to reach a server that does not answer: doubled from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -90,6 +93,12 @@ impl Notifier {
             let heard = tokio::select! {
                 heard = connection.notified() => Some(heard),
                 () = self.more.notified() => None,
+                () = env::sleep(SILENCE) => {
+                    if !connection.answers().await {
+                        return Ok(());
+                    }
+                    continue;
+                }
             };
             match heard {
                 Some(Some(payload)) => self.hear(&payload, own),

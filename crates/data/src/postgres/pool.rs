@@ -2,16 +2,21 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use env::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{connection::Connection, target::Target};
 use crate::{Error, QUEUE_LIMIT, Result};
+
+/// How long a connection may be idle before it is asked whether it is alive, when somebody wants it. On a busy
+/// database none is asked.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 /// How long a connection is waited for before the database counts as overloaded.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
@@ -19,7 +24,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Pool {
     target: Arc<Target>,
     /// The one used last is taken first, so that a quiet service keeps using few.
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Idle>>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -37,7 +42,7 @@ impl Pool {
     /// Waits for a connection, in the order of asking.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Lease> {
         let permit = self.permit().await?;
-        let connection = match self.idle() {
+        let connection = match self.alive().await {
             Some(connection) => connection,
             None => Connection::open(&self.target).await?,
         };
@@ -66,16 +71,40 @@ impl Pool {
         }
     }
 
-    /// A connection that is still good; those that are not are dropped on the way.
-    fn idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = idle.pop() {
-            if connection.is_good() {
-                return Some(connection);
+    /// A connection that is still good, as far as one can know. When one does not answer, its server has vanished, and
+    /// whatever else was idle goes with it: nobody waits for each of them.
+    async fn alive(&self) -> Option<Connection> {
+        let Idle {
+            mut connection,
+            since,
+        } = self.newest()?;
+        if env::instant().duration_since(since) < TRUSTED || connection.answers().await {
+            return Some(connection);
+        }
+        self.idle().clear();
+        None
+    }
+
+    /// The one used last; those that are known to be lost are dropped on the way.
+    fn newest(&self) -> Option<Idle> {
+        let mut idle = self.idle();
+        while let Some(newest) = idle.pop() {
+            if newest.connection.is_good() {
+                return Some(newest);
             }
         }
         None
     }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that nobody uses.
+struct Idle {
+    connection: Connection,
+    since: Instant,
 }
 
 /// A connection for as long as it is needed. Dropped, it is closed: only who knows that no
@@ -89,12 +118,11 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn give_back(self) {
         if self.connection.is_good() {
-            let mut idle = self
-                .pool
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            idle.push(self.connection);
+            let since = env::instant();
+            self.pool.idle().push(Idle {
+                connection: self.connection,
+                since,
+            });
         }
     }
 }

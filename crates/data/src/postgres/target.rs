@@ -2,7 +2,11 @@
 //!
 //! It holds the password, so it has no `Debug`, and no error of it quotes the URL.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use tokio_postgres::config::{Config, Host, SslMode};
 
@@ -24,8 +28,10 @@ const FORM: &str = "write `postgres://user:password@host:5432/database?sslmode=v
 
 pub(super) struct Target {
     pub(super) config: Config,
-    /// `host:port`, the first one tried first.
+    /// `host:port`, at least one.
     pub(super) hosts: Vec<(String, u16)>,
+    /// The one of them that took us last; the first one at first.
+    first: AtomicUsize,
     pub(super) trust: Trust,
     pub(super) pool_size: usize,
     pub(super) connect_timeout: Duration,
@@ -71,12 +77,24 @@ impl Target {
         }
         Ok(Self {
             hosts: hosts(&config)?,
+            first: AtomicUsize::new(0),
             config,
             trust,
             pool_size,
             connect_timeout,
             statement_timeout,
         })
+    }
+
+    /// Which hosts to try, in turn: the one that took us last, and those after it.
+    pub(super) fn hosts_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.hosts.len());
+        (first..first + count).map(move |index| index % count)
+    }
+
+    /// A host has taken us: the others need not be asked again while it does.
+    pub(super) fn took_us(&self, index: usize) {
+        self.first.store(index, Ordering::Relaxed);
     }
 
     /// The name of the database.
