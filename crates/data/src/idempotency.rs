@@ -16,8 +16,6 @@ use crate::{Changes, Database, Result, Row, Transaction, Value, params};
 
 /// The channel of transactions that end a claim.
 const CHANNEL: &str = "outrigger_idempotency";
-/// Rows deleted in one transaction, so that pruning holds nobody up.
-const PRUNE_BATCH: u64 = 1000;
 
 /// What a request that is to take effect once is known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,19 +105,7 @@ impl Database {
         let batch = "DELETE FROM outrigger_idempotency WHERE (scope, key) IN
                      (SELECT scope, key FROM outrigger_idempotency
                       WHERE created_at < $1 AND held_until < $2 LIMIT $3)";
-        let mut pruned = 0;
-        loop {
-            let deleted = self
-                .transaction(async |mut tx| {
-                    let params = params![before, env::now(), PRUNE_BATCH as i64];
-                    tx.execute(batch, params).await
-                })
-                .await?;
-            pruned += deleted;
-            if deleted < PRUNE_BATCH {
-                return Ok(pruned);
-            }
-        }
+        self.in_batches(batch, params![before, env::now()]).await
     }
 }
 

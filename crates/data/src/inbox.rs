@@ -4,9 +4,6 @@ use env::Timestamp;
 
 use crate::{Database, Result, Transaction, params};
 
-/// Entries deleted in one transaction, so that pruning holds nobody up.
-const PRUNE_BATCH: u64 = 1000;
-
 impl Transaction {
     /// Records that `group` handles the message now. True the first time; false when it has done so
     /// before, and then there is nothing to do but to commit and acknowledge.
@@ -34,21 +31,8 @@ impl Database {
     /// # Errors
     /// As of a transaction; what was forgotten until then stays so.
     pub async fn prune_inbox(&self, before: Timestamp) -> Result<u64> {
-        let mut pruned = 0;
-        loop {
-            let mut tx = self.begin().await?;
-            let deleted = tx
-                .execute(
-                    "DELETE FROM outrigger_inbox WHERE (consumer, message_id) IN
-                     (SELECT consumer, message_id FROM outrigger_inbox WHERE received_at < $1 LIMIT $2)",
-                    params![before, PRUNE_BATCH as i64],
-                )
-                .await?;
-            tx.commit().await?;
-            pruned += deleted;
-            if deleted < PRUNE_BATCH {
-                return Ok(pruned);
-            }
-        }
+        let batch = "DELETE FROM outrigger_inbox WHERE (consumer, message_id) IN
+             (SELECT consumer, message_id FROM outrigger_inbox WHERE received_at < $1 LIMIT $2)";
+        self.in_batches(batch, params![before]).await
     }
 }

@@ -45,7 +45,7 @@
 //!   transaction of the effects; of a request with a key, one [`Claim`](idempotency::Claim) can
 //!   decide.
 //! - **In order.** The outbox is read in the order in which transactions committed (on PostgreSQL those that waited for each
-//!   other), and kept until what was sent is [pruned](Transaction::outbox_prune).
+//!   other), and kept until what was sent is [pruned](Database::outbox_prune).
 //! - **Readers never wait** for the writer, and see committed data only.
 //! - **Bounded.** At most [`QUEUE_LIMIT`] transactions wait for the writer; a further one is
 //!   refused at once.
@@ -67,6 +67,7 @@
 //! | `owner.rs` | whose database it is |
 //! | `check.rs` | whether it is set as the guarantees need it |
 //! | `retry.rs`, `turn.rs` | running a transaction again after a conflict |
+//! | `batches.rs` | changing many rows in many transactions |
 //! | [`engine`] | which engine it is, and the dispatch |
 //! | [`value`], [`row`] | what goes in and what comes out |
 //! | [`migrations`] | the schema's steps |
@@ -76,6 +77,7 @@
 //! | [`changes`] | being woken by a commit |
 //! | [`error`] | what can go wrong, classified once |
 
+mod batches;
 pub mod changes;
 mod check;
 mod control;

@@ -15,9 +15,6 @@ use crate::{Changes, Database, Result, Row, Transaction, params};
 /// The channel that a commit with messages wakes.
 pub(crate) const CHANNEL: &str = "outrigger_outbox";
 
-/// Messages replayed in one transaction, so that it holds nobody up.
-const REPLAY_BATCH: u64 = 1000;
-
 /// Messages that are counted at most, for counting more takes its time.
 const COUNTED: u32 = 100_000;
 
@@ -168,20 +165,11 @@ impl Database {
             WHERE sequence IN (SELECT sequence FROM outrigger_outbox
                                WHERE settled_at >= $1 AND settled_at <= $2 ORDER BY sequence LIMIT $3)";
         // What is sent again meanwhile is settled later than this.
-        let until = env::now();
-        let mut replayed = 0;
-        loop {
-            let updated = self
-                .transaction(async |mut tx| {
-                    tx.notify(CHANNEL);
-                    let params = params![since, until, REPLAY_BATCH as i64];
-                    tx.execute(update, params).await
-                })
-                .await?;
-            replayed += updated;
-            if updated < REPLAY_BATCH {
-                return Ok(replayed);
-            }
-        }
+        let replayed = self.in_batches(update, params![since, env::now()]).await?;
+        self.transaction(async |mut tx| {
+            tx.notify(CHANNEL);
+            Ok(replayed)
+        })
+        .await
     }
 }

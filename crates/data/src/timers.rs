@@ -54,31 +54,6 @@ impl Transaction {
             .await?
             == 1)
     }
-
-    /// Takes the timers of a kind that are due at `now`, the earliest first. They are gone with
-    /// this transaction, and back when it rolls back.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn due_timers(
-        &mut self,
-        kind: &str,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Timer>> {
-        let rows = self
-            .query(
-                "DELETE FROM outrigger_timers WHERE id IN
-                 (SELECT id FROM outrigger_timers WHERE kind = $1 AND due <= $2 ORDER BY due, id LIMIT $3)
-                 RETURNING id, kind, due, payload",
-                params![kind, now, limit],
-            )
-            .await?;
-        let mut timers = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
-        // In which order the engine returns them is not defined.
-        timers.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
-        Ok(timers)
-    }
 }
 
 impl Database {

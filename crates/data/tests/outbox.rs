@@ -38,10 +38,7 @@ async fn send(db: &Database, limit: u32) -> Vec<String> {
 }
 
 async fn prune(db: &Database, before: Timestamp) -> u64 {
-    let mut tx = db.begin().await.unwrap();
-    let pruned = tx.outbox_prune(before, 1000).await.unwrap();
-    tx.commit().await.unwrap();
-    pruned
+    db.outbox_prune(before).await.unwrap()
 }
 
 fn soon() -> Timestamp {

@@ -26,7 +26,7 @@ mod leader;
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use data::{Database, Leadership, Transaction};
+use data::{Database, Leadership};
 use env::{Timestamp, chain};
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +42,6 @@ const LOOK_FIRST: Duration = Duration::from_millis(20);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
 /// How often it is looked for what is kept no longer.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
-/// How much of it is deleted in one transaction, so that it holds nobody up.
-const PRUNE_BATCH: u32 = 1000;
 
 /// How a relay works.
 #[derive(Clone)]
@@ -154,17 +152,9 @@ async fn prune(db: &Database, window: Duration) -> Infallible {
     loop {
         env::sleep(PRUNE_EVERY).await;
         let before = env::now().saturating_sub(window).unwrap_or(Timestamp::MIN);
-        loop {
-            let work = async |mut tx: Transaction| tx.outbox_prune(before, PRUNE_BATCH).await;
-            match db.transaction(work).await {
-                Ok(pruned) if pruned >= u64::from(PRUNE_BATCH) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    let (service, error) = (db.owner(), chain(&error));
-                    tracing::warn!(service, error, "cannot delete what was sent long ago");
-                    break;
-                }
-            }
+        if let Err(error) = db.outbox_prune(before).await {
+            let (service, error) = (db.owner(), chain(&error));
+            tracing::warn!(service, error, "cannot delete what was sent long ago");
         }
     }
 }

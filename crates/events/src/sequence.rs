@@ -25,9 +25,6 @@ use crate::{CloudEvent, Result};
 /// The name of the extension.
 pub const EXTENSION: &str = "sequence";
 
-/// Rows deleted in one transaction, so that it holds nobody up.
-const FORGET_BATCH: u64 = 1000;
-
 /// Numbers that never came.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Gap {
@@ -139,18 +136,7 @@ pub async fn forget(db: &Database, before: Timestamp) -> Result<u64> {
         let delete = format!(
             "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT $2)"
         );
-        loop {
-            let deleted = db
-                .transaction(async |mut tx| {
-                    let params = params![before, FORGET_BATCH as i64];
-                    tx.execute(&delete, params).await
-                })
-                .await?;
-            forgotten += deleted;
-            if deleted < FORGET_BATCH {
-                break;
-            }
-        }
+        forgotten += db.in_batches(&delete, params![before]).await?;
     }
     Ok(forgotten)
 }

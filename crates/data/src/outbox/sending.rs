@@ -56,6 +56,17 @@ impl Database {
         let rows = self.query(find, params![limit]).await?;
         rows.iter().map(Unsent::read).collect()
     }
+
+    /// Deletes the messages that the bus has had since before `before`; how many.
+    ///
+    /// # Errors
+    /// As of a transaction; what was deleted until then stays so.
+    pub async fn outbox_prune(&self, before: Timestamp) -> Result<u64> {
+        let delete = "DELETE FROM outrigger_outbox WHERE sequence IN (
+                          SELECT sequence FROM outrigger_outbox
+                          WHERE settled_at < $1 AND refused IS NULL ORDER BY settled_at LIMIT $2)";
+        self.in_batches(delete, params![before]).await
+    }
 }
 
 impl Transaction {
@@ -105,16 +116,5 @@ impl Transaction {
         self.execute(update, params![sequence, env::now(), error])
             .await?;
         Ok(())
-    }
-
-    /// Deletes at most `limit` messages that the bus has had since before `before`; how many.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn outbox_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
-        let delete = "DELETE FROM outrigger_outbox WHERE sequence IN (
-                          SELECT sequence FROM outrigger_outbox
-                          WHERE settled_at < $1 AND refused IS NULL ORDER BY settled_at LIMIT $2)";
-        self.execute(delete, params![before, limit]).await
     }
 }
