@@ -31,6 +31,9 @@ impl Database {
     /// One process should open a database once and clone it: two writers of one file wait for each
     /// other by trying, and each pool has connections of its own.
     ///
+    /// Several hosts, with commas between them, are one database and its standbys: a connection goes to
+    /// the one that takes writes.
+    ///
     /// What a PostgreSQL URL may say after `?`, besides libpq's `application_name` and `options`:
     ///
     /// | parameter | meaning | default |
@@ -38,7 +41,7 @@ impl Database {
     /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | `prefer` |
     /// | `sslrootcert` | the PEM file of the authorities to believe | this machine's |
     /// | `pool_size` | connections at most, 1 to 1000 | 10 |
-    /// | `connect_timeout` | seconds until a host counts as away | 5 |
+    /// | `connect_timeout` | seconds until a host, at one of its addresses, counts as away | 5 |
     /// | `statement_timeout` | milliseconds that a statement may take | 30000 |
     ///
     /// # Errors

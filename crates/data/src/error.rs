@@ -24,10 +24,17 @@ pub enum Error {
         scheme: String,
     },
     /// The URL has a parameter that means nothing.
-    #[error("unknown parameter `{parameter}` in a `sqlite:` URL: there is `vfs=NAME` only")]
+    #[error(
+        "the URL of the database sets `{parameter}`, which means nothing{}: there are `{}`",
+        hint(*nearest), known.join("`, `")
+    )]
     UrlParameter {
-        /// The parameter.
+        /// The parameter. Its value is shown where it can be no secret.
         parameter: String,
+        /// The one that was probably meant.
+        nearest: Option<&'static str>,
+        /// All that there are.
+        known: &'static [&'static str],
     },
     /// The URL of a PostgreSQL database cannot be read. It is not shown: it may hold a password.
     #[error("the URL of the database is wrong: {problem}")]
@@ -37,7 +44,7 @@ pub enum Error {
     },
     /// The linked SQLite has known faults that our guarantees depend on being absent, or the server
     /// lacks what they depend on.
-    #[error("{engine} {found} is too old: {required} or later is needed")]
+    #[error("{engine} {found} is too old: upgrade it to {required} or later")]
     OldEngine {
         /// Which engine.
         engine: Engine,
@@ -47,7 +54,7 @@ pub enum Error {
         required: String,
     },
     /// The file could not be opened or prepared, or the server refuses us.
-    #[error("cannot open the database {path}")]
+    #[error("cannot open the database {path}: see that it is there, and that we may use it")]
     Open {
         /// Where it is, without user and password.
         path: String,
@@ -67,7 +74,9 @@ pub enum Error {
         source: Cause,
     },
     /// The server does not answer, or is starting or stopping. Nothing was done: try later.
-    #[error("the database {path} cannot be reached")]
+    #[error(
+        "the database {path} cannot be reached: see that it runs and is named rightly; nothing was done, so try again"
+    )]
     Unavailable {
         /// Where it is, without user and password.
         path: String,
@@ -76,16 +85,20 @@ pub enum Error {
         source: Cause,
     },
     /// The database was opened with [`Database::inspect`](crate::Database::inspect).
-    #[error("the database was opened for inspection: it takes no transactions")]
+    #[error(
+        "the database was opened for inspection, where there are no transactions: open it to write"
+    )]
     ReadOnly,
-    /// Too many transactions are waiting for the writer. Nothing was done: try later, or shed load.
-    #[error("{waiting} transactions are waiting for the database already")]
+    /// Too many transactions are waiting for the writer, or for a connection. Nothing was done: try later, or shed load.
+    #[error(
+        "{waiting} transactions wait for the database already: try again later; where that lasts, look for transactions that are slow or left open, or raise `pool_size` in the URL of a server"
+    )]
     Overloaded {
         /// How many wait.
         waiting: usize,
     },
     /// The engine refused a statement. The transaction can only be rolled back.
-    #[error("statement failed: {sql}")]
+    #[error("statement failed{}: {sql}", kind.advice())]
     Statement {
         /// Its text, without the values.
         sql: String,
@@ -115,20 +128,22 @@ pub enum Error {
     },
     /// A statement that begins, ends or configures transactions. Use
     /// [`Transaction`](crate::Transaction)'s methods.
-    #[error("not inside a transaction: {sql}")]
+    #[error("not inside a transaction, which `commit` and `rollback` end: {sql}")]
     TransactionControl {
         /// The statement.
         sql: String,
     },
     /// An earlier statement of the transaction failed, so it is whole no more. Roll back and run it
     /// again.
-    #[error("an earlier statement of this transaction failed: roll it back")]
+    #[error("an earlier statement of this transaction failed: roll it back and run it again")]
     Aborted,
     /// The transaction is not durable: the commit of its group failed, or a failure in another
     /// member (a full disk) made the engine roll the whole group back. Run it again, as after a
     /// crash.
-    #[error("the transaction was not committed: run it again")]
+    #[error("the transaction was not committed{}: run it again", kind.advice())]
     NotCommitted {
+        /// What kind of failure undid it.
+        kind: Kind,
         /// What the engine said.
         #[source]
         source: Cause,
@@ -136,14 +151,18 @@ pub enum Error {
     /// The connection was lost between `COMMIT` and its answer, or the disk failed amid it: whether
     /// the transaction is durable is not known here. Look, or run it again if that does no harm
     /// (behind an inbox or an idempotency key it does none).
-    #[error("the connection or the disk failed during the commit: it may have happened or not")]
+    #[error(
+        "the connection or the disk failed during the commit, which may have happened or not: look, or run it again where twice does no harm"
+    )]
     CommitUnknown {
         /// What became of the connection, or of the disk.
         #[source]
         source: Cause,
     },
     /// Another process leads in this matter now. Roll back, and stop doing what only a leader does.
-    #[error("leadership {epoch} of `{name}` has ended: another one has begun")]
+    #[error(
+        "leadership {epoch} of `{name}` has ended and another one begun: stop, and ask to lead again"
+    )]
     Deposed {
         /// The matter.
         name: String,
@@ -169,7 +188,9 @@ pub enum Error {
         found: &'static str,
     },
     /// An applied migration has other SQL now. Restore it, and make the change in a new migration.
-    #[error("migration {version} `{name}` of {part} was changed after it had been applied")]
+    #[error(
+        "migration {version} `{name}` of {part} was changed after it had been applied: restore it, and make the change in a new migration"
+    )]
     MigrationChanged {
         /// Whose schema.
         part: String,
@@ -204,7 +225,9 @@ pub enum Error {
         name: String,
     },
     /// The SQL of a migration failed. It left no trace.
-    #[error("migration {version} `{name}` of {part} failed")]
+    #[error(
+        "migration {version} `{name}` of {part} failed and left no trace: correct it and start again"
+    )]
     Migration {
         /// Whose schema.
         part: String,
@@ -244,6 +267,34 @@ pub enum Kind {
     Other,
 }
 
+impl Kind {
+    /// What to do about it, for messages.
+    fn advice(self) -> &'static str {
+        match self {
+            Kind::Busy => " (another process holds the database: try again)",
+            Kind::Serialization => " (it met another transaction: run it again)",
+            Kind::Connection => {
+                " (the connection is lost, or the server is stopping or full: run it again)"
+            }
+            Kind::Timeout => {
+                " (it took too long: make it faster, see what it waits for, or raise `statement_timeout` in the URL)"
+            }
+            Kind::Storage => {
+                " (the disk of the database is full or fails: make room, or replace it)"
+            }
+            Kind::Corrupt => " (the file is damaged: restore it from a backup)",
+            Kind::UniqueViolation
+            | Kind::ForeignKeyViolation
+            | Kind::CheckViolation
+            | Kind::Other => "",
+        }
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}
+
 /// When the same transaction may be run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -254,6 +305,15 @@ pub(crate) enum Again {
 }
 
 impl Error {
+    /// Of a parameter that is none of the `known` ones.
+    pub(crate) fn url_parameter(parameter: &str, known: &'static [&'static str]) -> Self {
+        Self::UrlParameter {
+            parameter: parameter.to_owned(),
+            nearest: env::config::nearest(parameter, known.iter().copied()),
+            known,
+        }
+    }
+
     /// A row with this unique or primary key exists.
     pub fn is_unique_violation(&self) -> bool {
         matches!(
@@ -279,7 +339,10 @@ impl Error {
 
     pub(crate) fn again(&self) -> Option<Again> {
         match self {
-            Error::NotCommitted { .. } => Some(Again::InTurn),
+            Error::NotCommitted { kind, .. } => match kind {
+                Kind::Storage | Kind::Connection => Some(Again::Later),
+                _ => Some(Again::InTurn),
+            },
             Error::Overloaded { .. } | Error::Unavailable { .. } => Some(Again::Later),
             Error::Statement { kind, .. } => match kind {
                 Kind::Serialization => Some(Again::InTurn),

@@ -210,7 +210,7 @@ mod tests {
         let error = check_version(3_051_002, "3.51.2").expect_err("too old");
         assert_eq!(
             error.to_string(),
-            "SQLite 3.51.2 is too old: 3.51.3 or later is needed"
+            "SQLite 3.51.2 is too old: upgrade it to 3.51.3 or later"
         );
         check_version(3_051_003, "3.51.3").expect("new enough");
     }

@@ -48,7 +48,7 @@ async fn a_changed_step_is_an_error_that_names_it(fixture: Fixture) {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "migration 1 `entries` of service was changed after it had been applied"
+        "migration 1 `entries` of service was changed after it had been applied: restore it, and make the change in a new migration"
     );
 }
 

@@ -98,6 +98,35 @@ async fn a_commit_of_another_process_wakes() {
 }
 
 #[tokio::test]
+async fn two_that_forget_the_same_at_once_both_get_it_done() {
+    let fixture = Fixture::on_postgres().await;
+    let db = &fixture.db;
+    let mut tx = db.begin().await.unwrap();
+    for id in 0..10 {
+        tx.receive("group", &id.to_string()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut other = db.begin().await.unwrap();
+    other
+        .execute("DELETE FROM outrigger_inbox", params![])
+        .await
+        .unwrap();
+
+    let soon = env::now() + Duration::from_secs(3600);
+    let pruning = tokio::spawn({
+        let db = db.clone();
+        async move { db.prune_inbox(soon).await }
+    });
+    let waiting = "SELECT 1 FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while db.query(waiting, params![]).await.unwrap().is_empty() {
+        env::sleep(Duration::from_millis(5)).await;
+    }
+    other.commit().await.unwrap();
+    assert_eq!(pruning.await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_dropped_or_cancelled_leaves_no_trace_on_its_connection() {
     let fixture = Fixture::on_postgres().await;
     let db = Database::open(&format!("{}?pool_size=1", fixture.url()))
@@ -274,7 +303,9 @@ async fn a_server_that_is_away_at_the_start_is_said_to_be() {
     let place = format!("postgres://127.0.0.1:{}/postgres", server.port());
     assert_eq!(
         error.to_string(),
-        format!("the database {place} cannot be reached")
+        format!(
+            "the database {place} cannot be reached: see that it runs and is named rightly; nothing was done, so try again"
+        )
     );
     assert!(error.is_retryable());
 }

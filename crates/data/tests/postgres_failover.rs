@@ -149,3 +149,57 @@ async fn who_waits_to_lead_does_not_connect_for_each_look() {
     drop(leader);
     soon(turn).await.unwrap();
 }
+
+/// Returns when a commit of `other` wakes who waits on `db`, and not the poll.
+async fn woken(db: &Database, other: &Database) {
+    let mut changes = db.changes("news");
+    let waking = async {
+        for id in 0.. {
+            let mut tx = other.begin().await.unwrap();
+            insert(&mut tx, id).await.unwrap();
+            tx.notify("news");
+            let committed = env::instant();
+            tx.commit().await.unwrap();
+            changes.wait().await;
+            if committed.elapsed() < Duration::from_millis(500) {
+                return;
+            }
+        }
+    };
+    soon(waking).await;
+}
+
+#[tokio::test]
+async fn commits_of_others_wake_again_after_the_connections_that_listen_were_lost() {
+    let fixture = Fixture::on_postgres().await;
+    let other = Database::open(&fixture.url()).await.unwrap();
+    let listeners = "FROM pg_stat_activity
+                     WHERE datname = current_database() AND query = 'LISTEN outrigger'";
+    let find = format!("SELECT pid {listeners}");
+    while fixture.db.query(&find, params![]).await.unwrap().len() < 2 {
+        env::sleep(Duration::from_millis(5)).await;
+    }
+    let cut = format!("SELECT pg_terminate_backend(pid) {listeners}");
+    fixture.db.query(&cut, params![]).await.unwrap();
+    woken(&fixture.db, &other).await;
+}
+
+#[tokio::test]
+async fn commits_of_others_wake_again_after_the_connection_that_listens_has_gone_silent() {
+    let fixture = Fixture::on_postgres().await;
+    let server = fixture.server_port();
+    let proxy = Proxy::to(server).await;
+    let ports = format!("127.0.0.1:{},127.0.0.1:{server}", proxy.port());
+    let url = fixture
+        .url()
+        .replace(&format!("127.0.0.1:{server}"), &ports);
+    let db = Database::open(&format!("{url}?connect_timeout=1"))
+        .await
+        .unwrap();
+    woken(&db, &fixture.db).await;
+    proxy.cut();
+    let mut tx = fixture.db.begin().await.unwrap();
+    tx.execute("DELETE FROM entry", params![]).await.unwrap();
+    tx.commit().await.unwrap();
+    woken(&db, &fixture.db).await;
+}

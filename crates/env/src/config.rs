@@ -190,7 +190,8 @@ impl Loader {
                 let reason = error.message().trim().to_owned();
                 return Err(if reason.contains("unknown field") {
                     let known = [known, siblings(&path, &reason)].concat();
-                    let nearest = nearest(&key, &known);
+                    let nearest = nearest(&key, known.iter().map(String::as_str));
+                    let nearest = nearest.map(str::to_owned);
                     Error::UnknownKey {
                         key,
                         origin,
@@ -270,13 +271,14 @@ fn siblings(path: &[String], reason: &str) -> Vec<String> {
     }
 }
 
-fn nearest(key: &str, known: &[String]) -> Option<String> {
+/// The one of the `known` names that was probably meant by `name`, when one is close enough.
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 3))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate.clone())
+        .map(|(_, candidate)| candidate)
 }
 
 /// A value that never prints: keys, passwords, database URLs with credentials.

@@ -274,6 +274,45 @@ async fn g2_not_lost_and_g4_ordered_when_the_leader_on_postgresql_is_cut_off() {
     assert_eq!(drain(all.as_ref()).await, numbers(0..600));
 }
 
+/// Other processes are told of a commit by a `NOTIFY` after it. One that dies in between tells nobody.
+#[test]
+fn g2_not_lost_an_event_of_a_process_that_died_before_it_told_of_it_is_found() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
+    let (dead, alive) = (runtime(), runtime());
+    let server = alive.block_on(Postgres::start()).expect("started");
+    let open = async || {
+        let db = Database::open(&server.url()).await.expect("opened");
+        db.owned_by("orders")
+    };
+    let db = alive.block_on(open());
+    let folder = Folder::new();
+    let bus = alive.block_on(folder.bus());
+    let (stop, task) = alive.block_on(async { start(&db, bus.clone()) });
+    alive.block_on(async {
+        commit_of_one_key(&db, 0..1).await;
+        until_empty(&db).await;
+    });
+    dead.block_on(async {
+        let dying = open().await;
+        commit_of_one_key(&dying, 1..2).await;
+        std::mem::forget(dying); // no goodbye
+    });
+    drop(dead);
+    alive.block_on(async {
+        until_empty(&db).await;
+        stop.cancel();
+        soon(task).await.expect("stopped");
+        let types = [String::from("order.*")];
+        let all = bus.subscribe("all", &types).await.expect("subscribed");
+        assert_eq!(drain(all.as_ref()).await, numbers(0..2));
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_set_aside_and_stops_nothing() {
     let service = Service::new().await;

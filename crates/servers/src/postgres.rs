@@ -1,6 +1,9 @@
 //! A private PostgreSQL server, and others that follow it.
 
+mod disk;
 mod replica;
+
+pub use disk::SmallDisk;
 
 use std::{
     fs::{self, File, Permissions},

@@ -72,7 +72,8 @@ impl Member {
             };
             if !lease.connection.is_good() {
                 let source = Arc::new(std::io::Error::from(std::io::ErrorKind::NotConnected));
-                return Err(Error::NotCommitted { source });
+                let kind = Kind::Connection;
+                return Err(Error::NotCommitted { kind, source });
             }
             lease
                 .connection
@@ -149,7 +150,8 @@ fn undecided(interrupted: Interrupted) -> Error {
             (Kind::Connection, _) | (_, None) => Error::CommitUnknown {
                 source: cause(error),
             },
-            (Kind::Serialization, Some(_)) => Error::NotCommitted {
+            (kind @ Kind::Serialization, Some(_)) => Error::NotCommitted {
+                kind,
                 source: cause(error),
             },
             // A constraint that was checked only now.

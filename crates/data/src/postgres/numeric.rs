@@ -88,6 +88,8 @@ pub(super) fn write(text: &str, out: &mut BytesMut) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn there_and_back(text: &str) -> Option<Value> {
@@ -113,6 +115,25 @@ mod tests {
         }
         for text in ["", "-", "1e5", "NaN", "one", "1.2.3"] {
             assert_eq!(there_and_back(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_comes_back_as_it_went(whole: i64, real in proptest::num::f64::NORMAL) {
+            prop_assert_eq!(there_and_back(&whole.to_string()), Some(Value::Integer(whole)));
+            let back = match there_and_back(&real.to_string()) {
+                Some(Value::Real(back)) => back,
+                Some(Value::Integer(back)) => back as f64,
+                other => return Err(TestCaseError::fail(format!("{other:?}"))),
+            };
+            prop_assert_eq!(back, real);
+        }
+
+        #[test]
+        fn nothing_that_comes_makes_it_panic(raw: Vec<u8>, text: String) {
+            let _ = read(&raw);
+            let _ = write(&text, &mut BytesMut::new());
         }
     }
 

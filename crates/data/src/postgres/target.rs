@@ -22,6 +22,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement may take, unless the URL says `statement_timeout=` (milliseconds).
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What may stand after `?`. The last two are libpq's, and go to the server as they are.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "sslrootcert",
+    "pool_size",
+    "connect_timeout",
+    "statement_timeout",
+    "target_session_attrs",
+    "application_name",
+    "options",
+];
+
 /// What is said of a URL that cannot be read.
 const FORM: &str = "write `postgres://user:password@host:5432/database?sslmode=verify-full`, with anything but \
                     letters and digits in the password as %XX";
@@ -41,6 +53,9 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        if query.contains('@') {
+            return Err(Error::Url { problem: FORM }); // a `?` in the password, which is not shown
+        }
         let mut theirs = Vec::new();
         let mut pool_size = POOL_SIZE;
         let mut connect_timeout = CONNECT_TIMEOUT;
@@ -62,7 +77,15 @@ impl Target {
                     let millis = number(value, problem, 86_400_000)?;
                     statement_timeout = Duration::from_millis(millis as u64);
                 }
-                _ => theirs.push(pair),
+                // A service writes.
+                ("target_session_attrs", "read-write" | "primary") => {}
+                ("target_session_attrs", _) => {
+                    let problem =
+                        "target_session_attrs is read-write, which it is without saying so";
+                    return Err(Error::Url { problem });
+                }
+                ("application_name" | "options", _) => theirs.push(pair),
+                (name, _) => return Err(Error::url_parameter(name, PARAMETERS)),
             }
         }
         let (ssl_mode, trust) = trust(mode, roots)?;
@@ -168,6 +191,8 @@ fn hosts(config: &Config) -> Result<Vec<(String, u16)>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn problem(url: &str) -> String {
@@ -201,9 +226,33 @@ mod tests {
             "postgres://me:secret@%2Ftmp/db",
             "postgres://me:secret@host:port/db",
             "postgres://me:secret@host/db?nonsense=secret",
+            "postgres://me:what?secret=1@host/db",
+            "postgres://me:secret@host/db?target_session_attrs=any",
         ] {
             let problem = problem(url);
             assert!(!problem.contains("secret"), "{url}: {problem}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_makes_it_panic_or_show_the_password(before in "[!-~]{0,8}", after in "[!-~]{0,8}") {
+            let url = format!("postgres://me:{before}sEcReT{after}@host/db?pool_size=3");
+            if let Err(error) = Target::parse(&url) {
+                let said = format!("{error} {error:?}");
+                prop_assert!(!said.contains("sEcReT"), "{url}: {said}");
+            }
+            let _ = Target::parse(&format!("postgres:{before}{after}"));
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_mistyped_is_named_with_the_one_that_was_meant() {
+        let problem = problem("postgres://me@host/db?poolsize=3");
+        assert!(
+            problem.contains("`poolsize`") && problem.contains("did you mean `pool_size`?"),
+            "{problem}"
+        );
+        Target::parse("postgres://me@host/db?target_session_attrs=read-write").expect("a URL");
     }
 }

@@ -165,3 +165,46 @@ impl<'r> FromSql<'r> for Read {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TYPES: &[Type] = &[
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::OID,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::NUMERIC,
+        Type::BYTEA,
+        Type::UUID,
+        Type::JSONB,
+        Type::TIMESTAMPTZ,
+        Type::VOID,
+        Type::TEXT,
+        Type::POINT,
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_sends_is_a_value_or_an_error(raw: Vec<u8>) {
+            for each in TYPES {
+                let _ = Read::from_sql(each, &raw);
+            }
+        }
+
+        #[test]
+        fn whatever_is_bound_is_written_or_refused(text: String, number: i64, real: f64) {
+            for value in [Value::Text(text), Value::Integer(number), Value::Real(real)] {
+                for each in TYPES {
+                    let _ = Bound(&value).to_sql(each, &mut BytesMut::new());
+                }
+            }
+        }
+    }
+}

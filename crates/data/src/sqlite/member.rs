@@ -102,6 +102,7 @@ impl Member {
                 // Only a panic amid `Session::close` can drop the sender.
                 Ok(Err(gone)) => {
                     return Err(Error::NotCommitted {
+                        kind: Kind::Other,
                         source: Arc::new(gone),
                     });
                 }

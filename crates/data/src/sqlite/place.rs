@@ -6,6 +6,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{Error, Result};
 
+/// What may stand after `?`.
+const PARAMETERS: &[&str] = &["vfs=NAME"];
+
 /// Where a database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -31,11 +34,7 @@ impl Place {
         for parameter in parameters.split('&').filter(|text| !text.is_empty()) {
             match parameter.split_once('=') {
                 Some(("vfs", name)) if !name.is_empty() => vfs = Some(name.to_owned()),
-                _ => {
-                    return Err(Error::UrlParameter {
-                        parameter: parameter.to_owned(),
-                    });
-                }
+                _ => return Err(Error::url_parameter(parameter, PARAMETERS)),
             }
         }
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));

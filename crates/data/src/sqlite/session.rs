@@ -14,7 +14,11 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{folding::Growth, open_writer, readers::Readers, recovery, statement};
-use crate::{Error, Result, Row, Value, changes::Channels, error::Cause};
+use crate::{
+    Error, Result, Row, Value,
+    changes::Channels,
+    error::{Cause, Kind},
+};
 
 /// A group takes no further member beyond this many: it bounds what one failed `COMMIT` can undo.
 pub(super) const GROUP_SIZE: usize = 256;
@@ -59,7 +63,7 @@ struct Group {
 #[derive(Debug, Clone)]
 pub(super) enum Lost {
     /// Nothing of it will ever be there.
-    Undone(Cause),
+    Undone(Kind, Cause),
     /// It may be there after a crash.
     Unknown(Cause),
 }
@@ -76,7 +80,7 @@ struct RolledBack {
 impl From<Lost> for Error {
     fn from(lost: Lost) -> Self {
         match lost {
-            Lost::Undone(source) => Error::NotCommitted { source },
+            Lost::Undone(kind, source) => Error::NotCommitted { kind, source },
             Lost::Unknown(source) => Error::CommitUnknown { source },
         }
     }
@@ -229,7 +233,7 @@ impl Session {
                 self.trust = Trust::NotTheLog;
                 match self.recover() {
                     Ok(()) => self.lose(&error),
-                    Err(_) => self.lose_as(&error, Lost::Unknown), // `begin` tries again
+                    Err(_) => self.lose_as(&error, |_, cause| Lost::Unknown(cause)), // `begin` tries again
                 }
             }
             Err(error) => self.lose(&error),
@@ -300,23 +304,23 @@ impl Session {
         self.lose_as(error, Lost::Undone);
     }
 
-    fn lose_as(&mut self, error: &Error, how: fn(Cause) -> Lost) {
+    fn lose_as(&mut self, error: &Error, how: fn(Kind, Cause) -> Lost) {
         if !self.connection.is_autocommit() {
             let _ = self.run("ROLLBACK"); // `begin` tries again
         }
         let Some(group) = self.group.take() else {
             return;
         };
-        let source = match error {
-            Error::Statement { source, .. } => Some(Arc::clone(source)),
-            _ => None,
+        let (kind, source) = match error {
+            Error::Statement { kind, source, .. } => (*kind, Some(Arc::clone(source))),
+            _ => (Kind::Other, None),
         };
         let cause: Cause = Arc::new(RolledBack {
             what: error.to_string(),
             source,
         });
         for member in group.members {
-            let _ = member.send(Err(how(Arc::clone(&cause))));
+            let _ = member.send(Err(how(kind, Arc::clone(&cause))));
         }
     }
 
