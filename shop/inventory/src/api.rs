@@ -33,8 +33,23 @@ struct NewProduct {
 
 async fn add(
     State(ctx): State<Context>,
+    once: Idempotency,
     Json(new): Json<NewProduct>,
 ) -> Result<impl IntoResponse, Rejection> {
+    let added = match once.decided(ctx.db()).await? {
+        // An earlier run of this request has added the product, and could not say so.
+        Some(added) => added,
+        None => receive(&ctx, &once, new).await?,
+    };
+    let location = format!("/products/{}", added.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(added)))
+}
+
+async fn receive(
+    ctx: &Context,
+    once: &Idempotency,
+    new: NewProduct,
+) -> Result<view::Product, Rejection> {
     let price = Money::of(new.price, new.currency);
     if !is_price(price) {
         let limit = Money::new(PRICE_MAX, new.currency);
@@ -46,29 +61,28 @@ async fn add(
         price,
         stock: Stock::received(new.stock.get()),
     };
-    let created_at = contracts::now();
+    let added = view::Product {
+        id: product.id.clone(),
+        name: product.name.clone(),
+        price: price.decimal(),
+        currency: price.currency(),
+        stock: product.stock.on_hand,
+        created_at: contracts::now(),
+    };
     let mut tx = ctx.db().begin().await?;
-    match store::insert(&mut tx, &product, created_at).await {
+    once.decide(&mut tx, &added).await?;
+    match store::insert(&mut tx, &product, added.created_at).await {
         Err(error) if error.is_unique_violation() => return Err(taken(&product.id)),
         inserted => inserted?,
     }
     tx.publish(ProductCreated {
-        product_id: product.id.clone(),
-        name: product.name.clone(),
+        product_id: product.id,
+        name: product.name,
         price,
         stock: product.stock.on_hand,
     })?;
     tx.commit().await?;
-    let location = format!("/products/{}", product.id);
-    let shown = view::Product {
-        id: product.id,
-        name: product.name,
-        price: price.decimal(),
-        currency: price.currency(),
-        stock: product.stock.on_hand,
-        created_at,
-    };
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)))
+    Ok(added)
 }
 
 async fn list(

@@ -29,8 +29,22 @@ struct NewUser {
 
 async fn register(
     State(ctx): State<Context>,
+    once: Idempotency,
     Json(new): Json<NewUser>,
 ) -> Result<impl IntoResponse, Rejection> {
+    let user = match once.decided(ctx.db()).await? {
+        // An earlier run of this request has registered the user, and could not say so.
+        Some(user) => user,
+        None => add(&ctx, &once, new).await?,
+    };
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, format!("/users/{}", user.id))],
+        Json(user),
+    ))
+}
+
+async fn add(ctx: &Context, once: &Idempotency, new: NewUser) -> Result<User, Rejection> {
     let user = User {
         id: new.id.map_or_else(|| env::id().to_string(), String::from),
         email: new.email.as_str().to_owned(),
@@ -39,6 +53,7 @@ async fn register(
         created_at: contracts::now(),
     };
     let mut tx = ctx.db().begin().await?;
+    once.decide(&mut tx, &user).await?;
     match store::insert(&mut tx, &user).await {
         Err(error) if error.is_unique_violation() => {
             drop(tx);
@@ -55,11 +70,7 @@ async fn register(
         name: user.name.clone(),
     })?;
     tx.commit().await?;
-    Ok((
-        StatusCode::CREATED,
-        [(LOCATION, format!("/users/{}", user.id))],
-        Json(user),
-    ))
+    Ok(user)
 }
 
 async fn list(
@@ -83,11 +94,13 @@ struct Replacement {
 
 async fn replace(
     state: State<Context>,
+    once: Idempotency,
     id: Path<String>,
     Json(new): Json<Replacement>,
 ) -> Result<Json<User>, Rejection> {
     change(
         state,
+        once,
         id,
         Json(Change {
             email: Some(new.email),
@@ -99,9 +112,14 @@ async fn replace(
 
 async fn change(
     State(ctx): State<Context>,
+    once: Idempotency,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<User>, Rejection> {
+    // To change the user once more would undo what somebody else has changed since.
+    if let Some(changed) = once.decided(ctx.db()).await? {
+        return Ok(Json(changed));
+    }
     let mut tx = ctx.db().begin().await?;
     let user = store::take(&mut tx, &id)
         .await?
@@ -109,6 +127,7 @@ async fn change(
     let Some(changed) = change.apply(&user) else {
         return Ok(Json(user));
     };
+    once.decide(&mut tx, &changed).await?;
     match store::update(&mut tx, &changed).await {
         Err(error) if error.is_unique_violation() => return Err(address_taken(&changed.email)),
         updated => updated?,

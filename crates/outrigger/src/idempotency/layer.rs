@@ -96,32 +96,40 @@ impl Keys {
         }
     }
 
-    /// Handles the request under its claim, and keeps the answer.
-    async fn run(self, claim: Claim, mut request: Request, next: Next) -> Response {
+    /// Handles the request under its claim, which is renewed until the answer is kept.
+    async fn run(self, claim: Claim, request: Request, next: Next) -> Response {
         let claim = Arc::new(claim);
-        let extractor = Idempotency(Some(Arc::clone(&claim)));
-        request.extensions_mut().insert(extractor);
         // Side by side: the handler may hold the transaction that a renewal waits for.
+        let handling = pin!(self.handle(&claim, request, next));
         let renewing = pin!(self.renew(&claim));
-        let response = match future::select(pin!(next.run(request)), renewing).await {
-            Either::Left((response, _)) => response,
+        let handled = match future::select(handling, renewing).await {
+            Either::Left((handled, _)) => handled,
             Either::Right((never, _)) => match never {},
         };
+        match handled {
+            Handled::Kept(response) => response,
+            Handled::Free(response) => {
+                note(claim.release(&self.db).await);
+                response
+            }
+        }
+    }
+
+    async fn handle(&self, claim: &Arc<Claim>, mut request: Request, next: Next) -> Handled {
+        let extractor = Idempotency(Some(Arc::clone(claim)));
+        request.extensions_mut().insert(extractor);
+        let response = next.run(request).await;
         if !answer::is_final(response.status()) {
-            note(claim.release(&self.db).await);
-            return response;
+            return Handled::Free(response);
         }
         let (head, body) = response.into_parts();
         let (kept, body) = match answer::read(body, self.body_limit).await {
             Whole::Kept(body) => (answer::stored(&head, &body), Body::from(body)),
             Whole::TooLarge(body) => (answer::too_large(self.body_limit), body),
-            Whole::Broken => {
-                note(claim.release(&self.db).await);
-                return Problem::internal().into_response();
-            }
+            Whole::Broken => return Handled::Free(Problem::internal().into_response()),
         };
         note(claim.answer(&self.db, &kept).await);
-        Response::from_parts(head, body)
+        Handled::Kept(Response::from_parts(head, body))
     }
 
     async fn renew(&self, claim: &Claim) -> Infallible {
@@ -135,6 +143,14 @@ impl Keys {
             }
         }
     }
+}
+
+/// How a run ended.
+enum Handled {
+    /// Its answer is the one that later requests get.
+    Kept(Response),
+    /// The request may be handled again.
+    Free(Response),
 }
 
 /// A claim is a matter of a later retry, so its failure does not change the answer of this run.

@@ -40,6 +40,7 @@ on_each_engine!(
     g3_once_a_twin_that_waits_in_vain_is_told_when_to_come_again,
     g3_once_what_died_after_its_decision_is_continued_by_another_instance,
     g3_once_whoever_was_overtaken_has_no_effects,
+    g3_once_a_request_is_held_until_its_answer_is_whole_and_kept,
     g3_once_a_failure_that_may_pass_is_handled_again_and_a_refusal_is_not,
     g3_once_what_a_client_began_and_left_ends_and_is_answered,
 );
@@ -194,6 +195,26 @@ async fn g3_once_whoever_was_overtaken_has_no_effects(till: Till) {
     assert!(is_replayed(&again));
     assert_eq!(again.body, answer.body);
     assert_eq!(fast.sales().await, 1);
+}
+
+async fn g3_once_a_request_is_held_until_its_answer_is_whole_and_kept(till: Till) {
+    let stage = Stage {
+        ending: gate(),
+        ..Stage::default()
+    };
+    let instance = Arc::new(till.instance(stage).await);
+    let client = Arc::clone(&instance);
+    let first = tokio::spawn(async move { client.sell("a").await });
+    eventually(async || instance.sales().await == 1).await;
+
+    // The handler has returned, and the body takes longer than the lease.
+    instance.end_leases().await;
+    eventually(async || instance.holds_one().await).await;
+
+    open(instance.stage.ending.as_ref());
+    assert_eq!(first.await.expect("no panic").status, 201);
+    assert!(is_replayed(&instance.sell("a").await));
+    assert_eq!(instance.stage.runs(), 1);
 }
 
 async fn g3_once_a_failure_that_may_pass_is_handled_again_and_a_refusal_is_not(till: Till) {

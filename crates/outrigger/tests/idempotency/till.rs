@@ -1,6 +1,7 @@
 //! A service that sells: each sale is a row, and what the handler does on the way is the test's to say.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -15,8 +16,7 @@ use identity::Issuer;
 use outrigger::{
     GatewayClient, Platform, RunningService, Settings,
     client::{Answer, NoAnswer},
-    env,
-    extract::Json,
+    env, futures,
     http::{HeaderName, Method, header},
     identity,
     prelude::*,
@@ -44,6 +44,8 @@ pub(crate) struct Stage {
     pub(crate) before: Option<Semaphore>,
     /// What must be opened before it answers.
     pub(crate) after: Option<Semaphore>,
+    /// What must be opened before the body of the answer ends.
+    pub(crate) ending: Option<Semaphore>,
     /// How many bytes the answer has besides.
     pub(crate) padding: usize,
 }
@@ -111,7 +113,13 @@ async fn sell(ctx: Context, once: Idempotency, stage: Arc<Stage>) -> Result<Resp
     pass(stage.after.as_ref()).await;
     let location = [(header::LOCATION, format!("/sales/{sale}"))];
     let body = json!({ "sale": sale, "padding": "x".repeat(stage.padding) });
-    Ok((StatusCode::CREATED, location, Json(body)).into_response())
+    let body = futures::stream::once(async move {
+        pass(stage.ending.as_ref()).await;
+        Ok::<_, Infallible>(body.to_string())
+    });
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let body = axum::body::Body::from_stream(body);
+    Ok((StatusCode::CREATED, location, json, body).into_response())
 }
 
 fn service(stage: &Arc<Stage>) -> Service {
@@ -231,6 +239,14 @@ impl Instance {
         let row = db.query_one("SELECT count(*) FROM sales", params![]).await;
         let row = row.expect("a database").expect("a row");
         row.get(0).expect("a number")
+    }
+
+    /// Whether somebody holds a request now.
+    pub(crate) async fn holds_one(&self) -> bool {
+        let held = "SELECT count(*) FROM outrigger_idempotency WHERE held_until > 0";
+        let row = self.running.context().db().query_one(held, params![]).await;
+        let row = row.expect("a database").expect("a row");
+        row.get::<i64>(0).expect("a number") > 0
     }
 
     /// Ends every lease, as if ten seconds had gone by in which nobody renewed one.

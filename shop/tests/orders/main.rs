@@ -1,26 +1,19 @@
 //! Orders, from the gateway to the notification, as a client sees them.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicU32, Ordering},
-};
+mod once;
+mod place;
 
-use ::servers::{Nats, Postgres, nats};
-use outrigger::{client::Answer, futures, http::Method};
+use outrigger::{client::Answer, http::Method};
 use serde_json::{Value, json};
 use testkit::TestEnvironment;
-use tokio::sync::OnceCell;
 
-/// Where the services keep what they know.
-#[derive(Clone, Copy)]
-enum On {
-    /// Files, and the embedded bus.
-    Sqlite,
-    /// A server, and the embedded bus.
-    Postgres,
-    /// A server of PostgreSQL, and one of NATS.
-    Servers,
-}
+use once::{
+    g3_once_a_change_that_is_sent_again_undoes_no_later_one,
+    g3_once_a_user_and_a_product_whose_service_died_before_it_answered_are_one,
+    g3_once_an_order_that_is_sent_again_is_one_order,
+    g3_once_an_order_whose_service_died_before_it_answered_is_one_order,
+};
+use place::On;
 
 /// Makes `sqlite::name`, `postgres::name` and `servers::name` of each test.
 macro_rules! on_each_engine {
@@ -58,45 +51,14 @@ on_each_engine!(
     a_customer_who_prefers_not_to_wait_is_told_where_to_look,
     g3_once_an_order_that_is_sent_again_is_one_order,
     g3_once_an_order_whose_service_died_before_it_answered_is_one_order,
+    g3_once_a_user_and_a_product_whose_service_died_before_it_answered_are_one,
+    g3_once_a_change_that_is_sent_again_undoes_no_later_one,
     g5_sagas_end_when_the_order_service_restarts_in_the_middle,
 );
 
-static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
-static NATS: OnceCell<Nats> = OnceCell::const_new();
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// A URL with a new database for each service, on the server of this test program.
-async fn databases() -> String {
-    let server = POSTGRES.get_or_init(async || Postgres::start().await.expect("a server"));
-    let (server, number) = (server.await, NEXT.fetch_add(1, Ordering::Relaxed));
-    for service in shop::system().services() {
-        let name = format!("{number}-{}", service.name());
-        server.database(&name).await.expect("a database");
-    }
-    format!(
-        "postgres://postgres@127.0.0.1:{}/{number}-{{service}}?pool_size=4",
-        server.port()
-    )
-}
-
-/// A URL with a new stream on the server of this test program.
-async fn bus() -> String {
-    let start = async || Nats::start(nats::Options::default()).await;
-    let server = NATS.get_or_init(async || start().await.expect("a server"));
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{}&stream=shop-{number}&partitions=4", server.await.url())
-}
-
 /// The whole shop, with a user and ten lamps.
 async fn shop(on: On) -> TestEnvironment {
-    let mut shop = TestEnvironment::of(shop::system());
-    if let On::Postgres | On::Servers = on {
-        shop = shop.database(&databases().await);
-    }
-    if let On::Servers = on {
-        shop = shop.bus(&bus().await);
-    }
-    let env = shop.start().await.expect("the shop starts");
+    let env = place::open(on).await;
     let user = json!({ "id": "ada", "email": "ada@example.com", "name": "Ada" });
     let lamp = json!({ "id": "lamp", "name": "Lamp", "price": 99.99, "stock": 10 });
     created(&env, "/users", user).await;
@@ -292,49 +254,6 @@ async fn a_customer_who_prefers_not_to_wait_is_told_where_to_look(on: On) {
     })
     .await
     .expect("confirmed");
-    finish(env).await;
-}
-
-async fn g3_once_an_order_that_is_sent_again_is_one_order(on: On) {
-    let env = shop(on).await;
-    let keyed = env.client().clone().with_header("idempotency-key", "k-1");
-    let order = lamps(2);
-
-    let twins = futures::future::join_all([(); 4].map(|()| keyed.post("/orders", &order))).await;
-
-    let mut orders = BTreeSet::new();
-    for answer in twins {
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status, 201, "{}", answer.body);
-        orders.insert(answer.body["id"].to_string());
-    }
-    assert_eq!(orders.len(), 1, "{orders:?}");
-    let again = keyed.post("/orders", &order).await.expect("an answer");
-    assert_eq!(again.headers["idempotency-replayed"], "true");
-    let other = keyed.post("/orders", &lamps(1)).await.expect("an answer");
-    assert_eq!(other.status, 422, "{}", other.body);
-    assert_eq!(stock(&env).await, 8);
-    assert_eq!(env.events("order.created").len(), 1);
-    finish(env).await;
-}
-
-async fn g3_once_an_order_whose_service_died_before_it_answered_is_one_order(on: On) {
-    let env = shop(on).await;
-    let keyed = env.client().clone().with_header("idempotency-key", "k-1");
-    let first = keyed.post("/orders", &lamps(2)).await.expect("an answer");
-    assert_eq!(first.status, 201, "{}", first.body);
-
-    // What a crash leaves behind: the decision, no answer, and a lease that nobody renews.
-    let db = env.context("order-service").expect("it runs").db();
-    let mut tx = db.begin().await.expect("a turn");
-    let update = "UPDATE outrigger_idempotency
-                  SET answer_head = NULL, answer_body = NULL, held_until = 0";
-    assert_eq!(tx.execute(update, &[]).await.expect("a table"), 1);
-    tx.commit().await.expect("a database");
-    let again = keyed.post("/orders", &lamps(2)).await.expect("an answer");
-
-    assert_eq!((again.status, &again.body), (first.status, &first.body));
-    assert_eq!(stock(&env).await, 8);
     finish(env).await;
 }
 
