@@ -98,6 +98,8 @@ pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
     /// Whether later events of a key wait behind one that it could not handle.
     pub(crate) holds: bool,
+    /// Whether it does something outside of its transaction first, which may take long.
+    pub(crate) prepares: bool,
     pub(crate) start: Arc<Start>,
 }
 
@@ -180,6 +182,7 @@ impl Handlers {
                 }) as Box<dyn Effect>)
             })
         })
+        .with_preparation()
     }
 
     /// As [`on_prepared`](Self::on_prepared), for every event whose type matches `pattern`, as it came.
@@ -203,6 +206,7 @@ impl Handlers {
                 }) as Box<dyn Effect>)
             })
         })
+        .with_preparation()
     }
 
     /// Lets later events pass one that the handler added last could not handle.
@@ -258,8 +262,17 @@ impl Handlers {
             version,
             name,
             holds: true,
+            prepares: false,
             start: Arc::new(start),
         });
+        self
+    }
+
+    /// The handler added last has a step before its transaction.
+    fn with_preparation(mut self) -> Self {
+        if let Some(last) = self.entries.last_mut() {
+            last.prepares = true;
+        }
         self
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     CloudEvent, Handlers, Result,
     deferred::{Burden, Plan},
     error::{is_outage, is_poison},
-    handlers::Entry,
+    handlers::{Effect, Entry},
     sequence,
 };
 
@@ -148,15 +148,11 @@ impl Consumer<'_> {
 
     /// Runs one handler, again where the database asks for that.
     async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
-        let mut reruns = Reruns::begin(&self.db, RERUNS).await;
+        let mut reruns = Reruns::of(&self.db, RERUNS);
         loop {
-            let limit = self.options.handler_limit;
-            let work = AssertUnwindSafe(env::timeout(limit, self.run(entry, event)));
-            let error = match work.catch_unwind().await {
-                Ok(Ok(Ok(new))) => return Ok(new),
-                Ok(Ok(Err(error))) => error,
-                Ok(Err(_)) => Failure::TooLong(limit).into(),
-                Err(panic) => Failure::Panicked(message(panic.as_ref())).into(),
+            let error = match self.run(entry, event, &mut reruns).await {
+                Ok(new) => return Ok(new),
+                Err(error) => error,
             };
             if !reruns.after(error.as_ref()).await {
                 return Err(error);
@@ -165,9 +161,48 @@ impl Consumer<'_> {
         }
     }
 
-    /// Runs one handler in its transaction. Returns whether it had to: `false` when it had run before.
-    async fn run(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
-        let effect = (entry.start)(event.clone()).await?;
+    /// Runs one handler: what it prepares, and then its transaction when that may run. Returns whether it had to:
+    /// `false` when it had run before.
+    async fn run(
+        &self,
+        entry: &Entry,
+        event: &CloudEvent,
+        reruns: &mut Reruns,
+    ) -> Result<bool, BoxError> {
+        if entry.prepares {
+            // Nobody waits for what is asked of the outside, least of all a transaction of the preparation itself.
+            reruns.step_aside();
+        }
+        let limit = self.options.handler_limit;
+        let begun = env::instant();
+        let effect = self.guard(limit, (entry.start)(event.clone())).await?;
+        let left = limit.saturating_sub(env::instant() - begun);
+        reruns.turn().await;
+        self.guard(left, Box::pin(self.commit(entry, event, effect)))
+            .await
+    }
+
+    /// Does the work of a handler for as long as it may take, and survives its panic.
+    async fn guard<T>(
+        &self,
+        left: Duration,
+        work: BoxFuture<'_, Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        let work = AssertUnwindSafe(env::timeout(left, work));
+        match work.catch_unwind().await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(Failure::TooLong(self.options.handler_limit).into()),
+            Err(panic) => Err(Failure::Panicked(message(panic.as_ref())).into()),
+        }
+    }
+
+    /// Does what is left of a handler in its transaction.
+    async fn commit(
+        &self,
+        entry: &Entry,
+        event: &CloudEvent,
+        effect: Box<dyn Effect>,
+    ) -> Result<bool, BoxError> {
         let mut tx = self.db.begin().await?;
         let inbox = format!("{}/{}", self.group, entry.name);
         if !tx.receive(&inbox, &event.id).await? {
@@ -229,8 +264,9 @@ impl Consumer<'_> {
         &'a self,
         act: impl Fn() -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
-        let mut reruns = Reruns::begin(&self.db, REWRITES).await;
+        let mut reruns = Reruns::of(&self.db, REWRITES);
         loop {
+            reruns.turn().await;
             match act().await {
                 Err(error) if reruns.after(&error).await => {}
                 result => return result,

@@ -27,19 +27,34 @@ pub(super) struct Reruns {
 }
 
 impl Reruns {
-    /// Waits until it may run for the first time.
-    pub(super) async fn begin(db: &Database, patience: u32) -> Self {
-        let mut turn = db.turn();
-        turn.first().await;
+    /// Of a transaction that has not run yet.
+    pub(super) fn of(db: &Database, patience: u32) -> Self {
         Self {
-            turn,
+            turn: db.turn(),
             conflicts: 0,
             outages: 0,
             patience,
         }
     }
 
-    /// Waits until it may run again after `error`. False when it should not.
+    /// Waits until it may run. Its turn lasts until it [steps aside](Self::step_aside) or is not to run again.
+    pub(super) async fn turn(&mut self) {
+        if self.conflicts == 0 {
+            return self.turn.first().await;
+        }
+        self.turn.again().await;
+        if self.conflicts > 1 {
+            // It met one that came new: now those wait too.
+            self.turn.again().await;
+        }
+    }
+
+    /// Before something that may take long, or waits for a transaction of its own: somebody else's turn.
+    pub(super) fn step_aside(&mut self) {
+        self.turn.pass();
+    }
+
+    /// Whether it is to run again after `error`; waits where it is not another transaction that was in its way.
     pub(super) fn after<'s>(
         &'s mut self,
         error: &(dyn StdError + 'static),
@@ -49,7 +64,6 @@ impl Reruns {
         async move {
             if conflict && self.conflicts < CONFLICTS {
                 self.conflicts += 1;
-                self.turn.again().await;
                 return true;
             }
             self.turn.pass();
