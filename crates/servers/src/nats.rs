@@ -8,18 +8,20 @@ use std::{
     time::Duration,
 };
 
-use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
     process::{Child, Command},
 };
 
-use crate::{Error, free_port};
+use crate::{Error, free_port, guard::Guard};
 
 /// How long a server may take to answer.
 const START: Duration = Duration::from_secs(30);
 /// How often it is asked meanwhile.
 const POLL: Duration = Duration::from_millis(20);
+
+/// The file in which it writes down its process id.
+const PID: &str = "nats.pid";
 
 /// How the server is set.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +36,15 @@ pub struct Options {
     pub max_payload: Option<usize>,
 }
 
-/// A server of its own, with its own store; it ends when this is dropped.
+/// A server of its own, with its own store; it ends when this is dropped, or with the test.
 pub struct Nats {
-    folder: TempDir,
+    folder: PathBuf,
     options: Options,
     port: u16,
     monitor: u16,
     process: Option<Child>,
+    /// Last: it removes the folder.
+    _guard: Guard,
 }
 
 impl Nats {
@@ -49,7 +53,12 @@ impl Nats {
     /// # Errors
     /// [`Error`]: the program is not installed, or it does not start.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(Error::Folder)?;
+        let folder = tempfile::Builder::new()
+            .prefix("outrigger-nats-")
+            .tempdir()
+            .map_err(Error::Folder)?
+            .keep();
+        let guard = Guard::over(&folder, &folder.join(PID))?;
         let (port, monitor) = (free_port().await?, free_port().await?);
         let mut server = Self {
             folder,
@@ -57,6 +66,7 @@ impl Nats {
             port,
             monitor,
             process: None,
+            _guard: guard,
         };
         server.restart().await?;
         Ok(server)
@@ -96,6 +106,8 @@ impl Nats {
             // It may have ended by itself.
             _ = process.kill().await;
         }
+        // Its number may be another process's by and by.
+        _ = std::fs::remove_file(self.folder.join(PID));
     }
 
     /// Starts it on the same port and store, ending it first with SIGKILL where it runs.
@@ -104,14 +116,16 @@ impl Nats {
     /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.kill().await;
-        let file = self.folder.path().join("nats.conf");
+        let file = self.folder.join("nats.conf");
         std::fs::write(&file, self.configuration()).map_err(Error::Folder)?;
-        let log = self.folder.path().join("nats.log");
+        let log = self.folder.join("nats.log");
         let mut process = Command::new("nats-server")
             .arg("-c")
             .arg(&file)
             .arg("-l")
             .arg(&log)
+            .arg("-P")
+            .arg(self.folder.join(PID))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -148,7 +162,7 @@ impl Nats {
     }
 
     fn configuration(&self) -> String {
-        let store = self.folder.path().join("store");
+        let store = self.folder.join("store");
         let mut text = format!(
             "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n",
             self.port, self.monitor
