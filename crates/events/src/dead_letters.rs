@@ -144,6 +144,15 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// How many events a service could not handle yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Dead letters, which wait for an operator.
+    pub dead: u64,
+    /// Those that are tried again, and those that wait behind another of their key.
+    pub deferred: u64,
+}
+
 /// The dead letters in the database of a service; see the [module](self).
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
@@ -154,6 +163,22 @@ impl DeadLetters {
     /// Those in `db`, whose tables were [made](deferred::install).
     pub fn of(db: &Database) -> Self {
         Self { db: db.clone() }
+    }
+
+    /// How many events the service could not handle yet.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn backlog(&self) -> Result<Backlog> {
+        let count = "SELECT COUNT(dead_at), COUNT(*) FROM outrigger_deferred";
+        let Some(row) = self.db.query_one(count, params![]).await? else {
+            return Ok(Backlog::default());
+        };
+        let (dead, all): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Backlog {
+            dead: dead.unsigned_abs(),
+            deferred: (all - dead).unsigned_abs(),
+        })
     }
 
     /// Up to `limit` of those that `filter` means, the first ones or those after `after`. At most [`PAGE_LIMIT`].

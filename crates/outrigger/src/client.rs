@@ -30,7 +30,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: axum::http::HeaderMap,
-    /// The body; null where it is not JSON.
+    /// The body: JSON, or else its text; null where there is none.
     pub body: Value,
 }
 
@@ -144,7 +144,11 @@ impl GatewayClient {
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, env::BoxError> {
         let (head, body) = self.http.request(request).await?.into_parts();
         let bytes = Limited::new(body, ANSWER_LIMIT).collect().await?.to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(json) => json,
+            Err(_) if bytes.is_empty() => Value::Null,
+            Err(_) => String::from_utf8_lossy(&bytes).into(),
+        };
         Ok(Answer {
             status: head.status,
             headers: head.headers,

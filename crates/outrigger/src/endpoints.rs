@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,9 +17,13 @@ use axum::{
     routing::get,
 };
 use env::chain;
+use events::{Bus, DeadLetters};
 use serde::Serialize;
 
 use crate::Context;
+
+/// How long the bus may take to answer a probe, which is itself waited for for a second at most.
+const BUS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the database says of its outbox and inbox, now.
 async fn measure(context: &Context) -> events::Result<()> {
@@ -32,6 +38,9 @@ async fn measure(context: &Context) -> events::Result<()> {
     metrics.outbox_backlog(outbox.unsent);
     metrics.outbox_lag(lag);
     metrics.outbox_refused(outbox.refused);
+    let backlog = DeadLetters::of(db).backlog().await?;
+    metrics.deferred_events(backlog.deferred);
+    metrics.dead_letters(backlog.dead);
     metrics.missing_events(events::sequence::missing(db).await?);
     Ok(())
 }
@@ -51,12 +60,44 @@ impl Readiness {
     }
 }
 
-pub(crate) fn routes(context: Context, readiness: Readiness) -> Router {
+/// What a service needs to be ready, and what it can do without for a while.
+#[derive(Clone)]
+pub(crate) struct Probes {
+    pub(crate) context: Context,
+    pub(crate) readiness: Readiness,
+    /// While it is away events wait in the outbox: that is shown, and turns nobody away.
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) consumer: Consumer,
+}
+
+/// Whether the messages of a service are handled, and why not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Consumer(Arc<Mutex<Option<String>>>);
+
+impl Consumer {
+    pub(crate) fn works(&self) {
+        *self.lock() = None;
+    }
+
+    pub(crate) fn failed(&self, reason: String) {
+        *self.lock() = Some(reason);
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn routes(probes: Probes) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state((context, readiness))
+        .with_state(probes)
 }
 
 /// `/health` and `/ready` of the gateway. Its figures are not for everybody who can reach it.
@@ -67,6 +108,7 @@ pub(crate) fn gateway_routes(name: &'static str, readiness: Readiness) -> Router
             service: name.to_owned(),
             version: String::new(),
             dependencies: BTreeMap::new(),
+            reasons: BTreeMap::new(),
         })
     };
     let ready = move || async move {
@@ -88,31 +130,58 @@ struct Status {
     version: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dependencies: BTreeMap<String, &'static str>,
+    /// Why a dependency is down, where that is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<String, String>,
 }
 
-type Shared = State<(Context, Readiness)>;
-
-async fn health(State((context, _)): Shared) -> axum::Json<Status> {
+async fn health(State(probes): State<Probes>) -> axum::Json<Status> {
     axum::Json(Status {
         status: "up",
-        service: context.service().to_owned(),
-        version: context.version().to_owned(),
+        service: probes.context.service().to_owned(),
+        version: probes.context.version().to_owned(),
         dependencies: BTreeMap::new(),
+        reasons: BTreeMap::new(),
     })
 }
 
-async fn ready(State((context, readiness)): Shared) -> Response {
-    let database = context.db().ping().await.is_ok();
-    let ready = readiness.is_ready() && database;
-    let mut dependencies = BTreeMap::from([("database".to_owned(), state(database))]);
+async fn ready(State(probes): State<Probes>) -> Response {
+    let Probes {
+        context,
+        readiness,
+        bus,
+        consumer,
+    } = probes;
+    let asked = env::timeout(BUS_PATIENCE, bus.retention());
+    let (database, bus) = tokio::join!(context.db().ping(), asked);
+    let bus = match bus {
+        Ok(answered) => answered.map_err(|error| chain(&error)),
+        Err(_) => Err(format!("it has not answered within {BUS_PATIENCE:?}")),
+    };
+    let consumer = consumer.reason();
+    let ready = readiness.is_ready() && database.is_ok() && consumer.is_none();
+    let mut dependencies = BTreeMap::from([
+        ("database".to_owned(), state(database.is_ok())),
+        ("bus".to_owned(), state(bus.is_ok())),
+        ("consumer".to_owned(), state(consumer.is_none())),
+    ]);
     for (service, found) in context.dependencies() {
         dependencies.insert(service, state(found));
     }
+    let reasons = [
+        ("database", database.err().map(|error| chain(&error))),
+        ("bus", bus.err()),
+        ("consumer", consumer),
+    ];
+    let reasons = reasons.into_iter();
     let status = Status {
         status: if ready { "ready" } else { "not ready" },
         service: context.service().to_owned(),
         version: context.version().to_owned(),
         dependencies,
+        reasons: reasons
+            .filter_map(|(name, reason)| Some((name.to_owned(), reason?)))
+            .collect(),
     };
     let code = if ready {
         StatusCode::OK
@@ -126,7 +195,7 @@ fn state(up: bool) -> &'static str {
     if up { "up" } else { "down" }
 }
 
-async fn metrics(State((context, _)): Shared) -> Response {
+async fn metrics(State(Probes { context, .. }): State<Probes>) -> Response {
     if let Err(error) = measure(&context).await {
         // Then the figures are those of the last time.
         tracing::debug!(error = chain(&error), "cannot measure the database");

@@ -24,7 +24,7 @@ use self::stages::{Life, Stopping};
 use crate::{
     Context, Error, Platform, Result, Service, System,
     context::Parts,
-    endpoints::{self, Readiness},
+    endpoints::{self, Probes, Readiness},
     event_store,
     messages::Message,
     server,
@@ -48,9 +48,15 @@ pub(crate) async fn start_service(
         .map_err(listening(name, listen))?;
     let address = reachable(&listener).map_err(listening(name, listen))?;
     let life = Life::default();
-    messaging::start(service, &context, platform, &life);
+    let consumer = messaging::start(service, &context, platform, &life);
     let readiness = Readiness::default();
-    let app = api::app(service, &context, platform, readiness.clone(), &life);
+    let probes = Probes {
+        context: context.clone(),
+        readiness: readiness.clone(),
+        bus: platform.bus().clone(),
+        consumer,
+    };
+    let app = api::app(service, &context, platform, probes, &life);
     let drain = platform.settings().lifecycle.drain;
     life.serving
         .spawn(server::serve(listener, app, life.draining.clone(), drain));

@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{closing, stages::Life};
 use crate::{
     Context, Platform, Service, dead_letters,
-    endpoints::{self, Readiness},
+    endpoints::{self, Probes},
     idempotency, operations,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn app(
     service: &Service,
     context: &Context,
     platform: &Platform,
-    readiness: Readiness,
+    probes: Probes,
     life: &Life,
 ) -> Router {
     let verifier = Verifier::new(platform.keyring(), service.name());
@@ -61,7 +61,7 @@ pub(super) fn app(
                 .route(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str)),
         )
         // Probes and scrapes carry no token, and are not traced.
-        .merge(endpoints::routes(context.clone(), readiness))
+        .merge(endpoints::routes(probes))
         // Around everything, for every answer may be the last on its connection.
         .layer(from_fn_with_state(life.closing.clone(), closing::layer))
 }

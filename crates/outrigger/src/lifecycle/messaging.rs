@@ -1,18 +1,32 @@
 //! The messages of a service: what is handled, what is sent, and the figures of both.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use env::chain;
-use events::{Bus, Handlers, consumer, relay};
+use events::{Backoff, Bus, Handlers, consumer, relay};
+use futures::future::{self, Either};
 use telemetry::metrics::Outcome;
 use tokio_util::sync::CancellationToken;
 
 use super::stages::Life;
-use crate::{Context, Platform, Service, event_store, retention};
+use crate::{Context, Platform, Service, endpoints::Consumer, event_store, retention};
+
+/// How long to wait before a consumer that cannot go on is started again: somebody may have changed what was wrong.
+const RESTART: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    limit: Duration::from_secs(60),
+};
+/// A consumer that has gone on for so long works.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Starts what carries messages to and from `service`: handlers, timers of sagas, projections, the relay, and the
-/// forgetting of what is old.
-pub(super) fn start(service: &Service, context: &Context, platform: &Platform, life: &Life) {
+/// forgetting of what is old. Returns how the handlers are.
+pub(super) fn start(
+    service: &Service,
+    context: &Context,
+    platform: &Platform,
+    life: &Life,
+) -> Consumer {
     let handlers = service.handlers(context, context.sagas().handlers(Handlers::new()));
     let (db, bus) = (context.db().clone(), platform.bus().clone());
     let settings = &platform.settings().messaging;
@@ -23,14 +37,15 @@ pub(super) fn start(service: &Service, context: &Context, platform: &Platform, l
         ..consumer::Options::default()
     };
     let stop = life.draining.clone();
-    let consuming = consume(
-        context.clone(),
-        bus.clone(),
+    let consumer = Consumer::default();
+    let consuming = Consuming {
+        context: context.clone(),
+        bus: bus.clone(),
         handlers,
         options,
-        stop.clone(),
-    );
-    life.handling.spawn(consuming);
+        state: consumer.clone(),
+    };
+    life.handling.spawn(consuming.run(stop.clone()));
     let sagas = context.sagas().clone();
     let timers = stop.clone();
     life.handling
@@ -46,6 +61,7 @@ pub(super) fn start(service: &Service, context: &Context, platform: &Platform, l
     };
     life.relaying
         .spawn(relay::run(db, bus, options, life.flushing.clone()));
+    consumer
 }
 
 /// Every batch that the bus was given is in the service's figures.
@@ -84,15 +100,44 @@ fn observer(context: &Context) -> consumer::Observer {
     })
 }
 
-async fn consume(
+/// What handles messages, started again when it cannot go on.
+struct Consuming {
     context: Context,
     bus: Arc<dyn Bus>,
     handlers: Handlers,
     options: consumer::Options,
-    stop: CancellationToken,
-) {
-    let (db, group) = (context.db().clone(), context.service());
-    if let Err(error) = consumer::run(db, bus, group, handlers, options, stop).await {
-        tracing::error!(service = group, error = %chain(&error), "messages are not handled any more");
+    state: Consumer,
+}
+
+impl Consuming {
+    async fn run(self, stop: CancellationToken) {
+        let group = self.context.service();
+        let mut failures = 0;
+        while let Err(error) = self.once(&stop).await {
+            failures += 1;
+            let (again, error) = (RESTART.delay(failures), chain(&error));
+            tracing::error!(service = group, error, ?again, "messages are not handled");
+            self.state.failed(error);
+            if stop.run_until_cancelled(env::sleep(again)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Handles messages until told to stop, or until that cannot go on.
+    async fn once(&self, stop: &CancellationToken) -> events::Result<()> {
+        let (db, bus) = (self.context.db().clone(), self.bus.clone());
+        let (handlers, options) = (self.handlers.clone(), self.options.clone());
+        let group = self.context.service();
+        let running = consumer::run(db, bus, group, handlers, options, stop.clone());
+        let settling = async {
+            env::sleep(SETTLED).await;
+            self.state.works();
+            future::pending().await
+        };
+        match future::select(pin!(running), pin!(settling)).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right((never, _)) => never,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is, rather than what happened: the outbox, what is missing, and the circuit breakers.
+//! What is, rather than what happened: the outbox, what could not be handled, what is missing, and the circuit breakers.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -30,6 +30,8 @@ pub(super) struct Families {
     outbox: Gauge,
     outbox_lag: Gauge<f64, AtomicU64>,
     outbox_refused: Gauge,
+    deferred: Gauge,
+    dead: Gauge,
     missing: Gauge,
     breakers: Family<Target, Gauge>,
 }
@@ -50,6 +52,16 @@ impl Families {
             outbox_refused: registry.own(
                 "outrigger_outbox_refused_messages",
                 "Messages that are set aside because they cannot be sent",
+                Gauge::default(),
+            ),
+            deferred: registry.own(
+                "outrigger_deferred_events",
+                "Events that could not be handled and are tried again, and those that wait behind one that could not be",
+                Gauge::default(),
+            ),
+            dead: registry.own(
+                "outrigger_dead_letters",
+                "Events that could not be handled and wait for an operator",
                 Gauge::default(),
             ),
             missing: registry.own(
@@ -82,6 +94,18 @@ impl Metrics {
     pub fn outbox_refused(&self, messages: u64) {
         let messages = i64::try_from(messages).unwrap_or(i64::MAX);
         self.inner.state.outbox_refused.set(messages);
+    }
+
+    /// So many events are tried again or wait for their turn.
+    pub fn deferred_events(&self, events: u64) {
+        let events = i64::try_from(events).unwrap_or(i64::MAX);
+        self.inner.state.deferred.set(events);
+    }
+
+    /// So many events wait for an operator.
+    pub fn dead_letters(&self, events: u64) {
+        let events = i64::try_from(events).unwrap_or(i64::MAX);
+        self.inner.state.dead.set(events);
     }
 
     /// So many events are known to be missing.
