@@ -1,10 +1,13 @@
 //! The servers under the shop: PostgreSQL and NATS, set as they are to be in production.
 
 use outrigger::{
-    Settings,
+    Settings, data,
     env::{BoxError, config::Secret},
 };
 use servers::{Nats, Postgres, nats, postgres};
+
+/// That of every service's role; the server is private.
+const PASSWORD: &str = "secret";
 
 /// Starts them, which have what they acknowledge on their disks, and has `settings` name them.
 pub(crate) async fn start(settings: &mut Settings) -> Result<(Postgres, Nats), BoxError> {
@@ -15,12 +18,10 @@ pub(crate) async fn start(settings: &mut Settings) -> Result<(Postgres, Nats), B
     };
     let nats = Nats::start(nats).await?;
     for service in shop::system().services() {
-        postgres.database(service.name()).await?;
+        data::provision(&postgres.url(), service.name(), PASSWORD).await?;
     }
-    let each = format!(
-        "postgres://postgres@127.0.0.1:{}/{{service}}",
-        postgres.port()
-    );
+    let port = postgres.port();
+    let each = format!("postgres://{{service}}:{PASSWORD}@127.0.0.1:{port}/{{service}}");
     settings.database = Some(Secret::new(each));
     settings.messaging.bus = Some(Secret::new(nats.url()));
     Ok((postgres, nats))

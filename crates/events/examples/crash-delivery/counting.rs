@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const KEYS: u64 = 16;
 
 /// A count has gone up.
-#[derive(Debug, Serialize, Deserialize, JsonSchema, Event)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
 #[event("crash.counted", version = 1, key = key, crate = events)]
 pub(crate) struct Counted {
     /// What was counted.
@@ -63,8 +63,12 @@ pub(crate) async fn prepare_consumer(db: &Database) -> data::Result<()> {
     tx.commit().await
 }
 
-/// The handler: takes note of the count, and of what is wrong with it.
-pub(crate) async fn note(tx: &mut Transaction, counted: Counted) -> Result<(), BoxError> {
+/// The handler: takes note of the count, and of what is wrong with it. Where it fails, what it noted must be gone.
+pub(crate) async fn note(
+    tx: &mut Transaction,
+    counted: Counted,
+    fails: bool,
+) -> Result<(), BoxError> {
     let find = "SELECT last FROM progress WHERE key = $1";
     let row = tx.query_one(find, params![&counted.key]).await?;
     let last: i64 = row.ok_or("a key that nobody counts")?.get("last")?;
@@ -80,5 +84,8 @@ pub(crate) async fn note(tx: &mut Transaction, counted: Counted) -> Result<(), B
         params![&counted.key, last.max(counted.count)],
     )
     .await?;
+    if fails {
+        return Err("as it is meant to".into());
+    }
     Ok(())
 }

@@ -81,7 +81,7 @@ impl Place {
         counting::prepare_publisher(&Database::open(&publisher).await?).await?;
         counting::prepare_consumer(&Database::open(&consumer).await?).await?;
         let role = Role {
-            parts: vec![Part::Publisher, Part::Relay, Part::Consumer],
+            parts: Part::ALL.to_vec(),
             publisher,
             consumer,
             bus,
@@ -99,6 +99,7 @@ impl Place {
                 alone(Part::Relay),
                 alone(Part::Consumer),
                 alone(Part::Consumer),
+                alone(Part::Operator),
             ],
         };
         Ok(Self {

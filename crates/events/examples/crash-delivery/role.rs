@@ -2,30 +2,38 @@
 
 use std::{
     fs::{File, OpenOptions},
+    future::ready,
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use data::{Database, params};
 use env::BoxError;
 use outrigger_events::{
-    Bus, EmbeddedBus, Handlers, NatsBus, Publish,
+    Bus, DeadLetters, EmbeddedBus, Event, Handlers, NatsBus, Publish,
     consumer::{self, Outcome},
+    dead_letters::Filter,
     nats, relay,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::counting::{self, Counted, KEYS};
+use crate::{
+    counting::{self, Counted, KEYS},
+    trouble::{MAX_DELIVERIES, Trouble},
+};
 
 /// Transactions that the publisher has under way at once.
 const PUBLISHING: usize = 8;
 const GROUP: &str = "counters";
+/// How often the operator looks for dead letters.
+const REPLAY_EVERY: Duration = Duration::from_millis(100);
 
 /// One process.
 #[derive(Debug, Clone)]
 pub(crate) struct Role {
-    /// What it does; all three when they are parts of one process.
+    /// What it does; all of it when they are parts of one process.
     pub(crate) parts: Vec<Part>,
     /// The database that is counted in.
     pub(crate) publisher: String,
@@ -46,16 +54,20 @@ pub(crate) enum Part {
     Relay,
     /// Notes it.
     Consumer,
+    /// Has what could not be noted tried again.
+    Operator,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Publisher, Self::Relay, Self::Consumer];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Publisher, Self::Relay, Self::Consumer, Self::Operator];
 
     fn name(self) -> &'static str {
         match self {
             Self::Publisher => "publisher",
             Self::Relay => "relay",
             Self::Consumer => "consumer",
+            Self::Operator => "operator",
         }
     }
 }
@@ -107,6 +119,7 @@ impl Role {
                     Part::Publisher => role.publish().await,
                     Part::Relay => role.relay(bus).await,
                     Part::Consumer => role.consume(bus).await,
+                    Part::Operator => role.operate().await,
                 }
             });
         }
@@ -128,7 +141,7 @@ impl Role {
                         // One write a line, which the system keeps whole.
                         Ok(count) => ledger.write_all(format!("{key} {count}\n").as_bytes())?,
                         // Somebody else counts this key, or the server is away: it is not acknowledged.
-                        Err(_) => env::sleep(std::time::Duration::from_millis(5)).await,
+                        Err(_) => env::sleep(Duration::from_millis(5)).await,
                     }
                 }
             })
@@ -151,16 +164,34 @@ impl Role {
                 let mark: &[u8] = match processed.outcome {
                     Outcome::Handled => b"h",
                     Outcome::Duplicate => b"d",
-                    _ => b"r",
+                    Outcome::Held => b"w",
+                    Outcome::Retried => b"r",
+                    Outcome::DeadLettered => b"x",
                 };
                 // The figures are for people; a full disk shows elsewhere.
                 let _ = (&ledger).write_all(mark);
             })),
+            max_deliveries: MAX_DELIVERIES,
             ..consumer::Options::default()
         };
-        let handlers = Handlers::new().on(counting::note);
+        let trouble = Arc::new(Trouble::default());
+        let prepare = move |counted: Counted, _| {
+            let fails = trouble.strikes(&counted.key, counted.count);
+            ready(Ok(fails))
+        };
+        let handlers = Handlers::new().on_prepared(prepare, counting::note);
         let stop = CancellationToken::new();
         Ok(consumer::run(db, bus, GROUP, handlers, options, stop).await?)
+    }
+
+    /// Replays every dead letter, as soon as there is one.
+    async fn operate(self) -> Result<(), BoxError> {
+        let dead_letters = DeadLetters::of(&open(&self.consumer, "consumer").await?);
+        loop {
+            // The server is away, or the consumer has not made its tables yet: then it is tried again.
+            let _ = dead_letters.replay(&Filter::kind(Counted::TYPE)).await;
+            env::sleep(REPLAY_EVERY).await;
+        }
     }
 }
 
@@ -187,7 +218,7 @@ async fn open(url: &str, owner: &str) -> Result<Database, BoxError> {
             Err(error) if tries == 100 => return Err(error.into()),
             Err(_) => tries += 1,
         }
-        env::sleep(std::time::Duration::from_millis(100)).await;
+        env::sleep(Duration::from_millis(100)).await;
     }
 }
 

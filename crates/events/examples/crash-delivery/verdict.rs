@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use data::{Database, params};
 use env::BoxError;
+use outrigger_events::DeadLetters;
 use serde::Serialize;
 
 use crate::place::Place;
@@ -22,6 +23,12 @@ pub(crate) struct Verdict {
     effects: i64,
     /// Events that came again and changed nothing.
     duplicates_suppressed: usize,
+    /// Attempts that failed and were made again.
+    retried: usize,
+    /// Events that waited for an earlier one of their key, or were delivered suspiciously often.
+    held: usize,
+    /// Attempts after which an event was a dead letter.
+    dead_lettered: usize,
     /// Acknowledged, and not there.
     forgotten: u64,
     /// Published, and without effect.
@@ -30,22 +37,24 @@ pub(crate) struct Verdict {
     repeated: i64,
     /// Events that came before an earlier one of their key.
     out_of_order: i64,
+    /// Events that still wait in the consumer's database, as dead letters or for another attempt.
+    unsettled: u64,
 }
 
 impl Verdict {
     /// Whether every guarantee held.
     pub(crate) fn is_whole(&self) -> bool {
-        self.forgotten == 0 && self.lost == 0 && self.repeated == 0 && self.out_of_order == 0
+        self.forgotten == 0
+            && self.lost == 0
+            && self.repeated == 0
+            && self.out_of_order == 0
+            && self.unsettled == 0
     }
 }
 
-/// Waits until everything has arrived, or nothing more does for `patience`, and judges.
-pub(crate) async fn once_arrived(
-    place: &mut Place,
-    patience: Duration,
-) -> Result<Verdict, BoxError> {
-    let publisher = Database::inspect(&place.role.publisher).await?;
-    let consumer = Database::inspect(&place.role.consumer).await?;
+/// Waits until everything has arrived, or nothing more does for `patience`.
+pub(crate) async fn until_arrived(place: &Place, patience: Duration) -> Result<(), BoxError> {
+    let (publisher, consumer) = look(place).await?;
     let (mut moved, mut shown, mut before) = (env::instant(), env::instant(), 0);
     loop {
         let (published, noted) = (counts(&publisher).await?, progress(&consumer).await?);
@@ -55,7 +64,7 @@ pub(crate) async fn once_arrived(
             (before, moved) = (there, now);
         }
         if there >= all || now - moved >= patience {
-            break;
+            return Ok(());
         }
         if now - shown >= Duration::from_secs(5) {
             shown = now;
@@ -63,14 +72,17 @@ pub(crate) async fn once_arrived(
         }
         env::sleep(Duration::from_millis(100)).await;
     }
-    judge(place, &publisher, &consumer).await
 }
 
-async fn judge(
-    place: &Place,
-    publisher: &Database,
-    consumer: &Database,
-) -> Result<Verdict, BoxError> {
+async fn look(place: &Place) -> Result<(Database, Database), BoxError> {
+    let publisher = Database::inspect(&place.role.publisher).await?;
+    let consumer = Database::inspect(&place.role.consumer).await?;
+    Ok((publisher, consumer))
+}
+
+/// Reads everything back.
+pub(crate) async fn judge(place: &Place) -> Result<Verdict, BoxError> {
+    let (publisher, consumer) = &look(place).await?;
     let (published, noted) = (counts(publisher).await?, progress(consumer).await?);
     let marks = fs::read_to_string(place.role.ledgers.join("delivered"))?;
     let ledger = fs::read_to_string(place.role.ledgers.join("acknowledged"))?;
@@ -95,17 +107,23 @@ async fn judge(
         "SELECT 0, CAST(coalesce(sum(effects), 0) AS BIGINT) FROM progress",
     )
     .await?;
+    let backlog = DeadLetters::of(consumer).backlog().await?;
+    let marked = |wanted: u8| marks.bytes().filter(|mark| *mark == wanted).count();
     Ok(Verdict {
         published: published.values().sum(),
         acknowledged: acknowledged.len() as u64,
         delivered: marks.len(),
         effects,
-        duplicates_suppressed: marks.bytes().filter(|mark| *mark == b'd').count(),
+        duplicates_suppressed: marked(b'd'),
+        retried: marked(b'r'),
+        held: marked(b'w'),
+        dead_lettered: marked(b'x'),
         forgotten: forgotten.count() as u64,
         // What was skipped and came late counts as out of order, and not as lost.
         lost: (lag + skipped - again).max(0),
         repeated: (again - skipped).max(0),
         out_of_order,
+        unsettled: backlog.dead + backlog.deferred,
     })
 }
 
