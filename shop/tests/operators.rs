@@ -1,11 +1,17 @@
 //! The verbs for those who look after the shop, on its data while it runs and after it stopped.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
-use outrigger::{Platform, Settings, env::BoxError, events::CloudEvent, lifecycle::Running};
+use outrigger::{
+    Platform, Settings,
+    env::BoxError,
+    events::{Bus as _, CloudEvent, EmbeddedBus},
+    lifecycle::Running,
+};
 use serde_json::{Value, json};
 
 type Done = Result<(), BoxError>;
@@ -65,6 +71,31 @@ async fn dead(folder: &Path, count: usize) -> Result<Vec<String>, BoxError> {
         outrigger::env::sleep(std::time::Duration::from_millis(20)).await;
     }
     Err(format!("there are no {count} dead letters").into())
+}
+
+/// A process of one service, which dies with this.
+struct Process(Child);
+
+impl Process {
+    fn serve(folder: &Path, service: &str) -> Result<Self, BoxError> {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_shop"))
+            .args(["serve", service, "--data"])
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut ready = String::new();
+        let screen = process.stdout.take().ok_or("no standard output")?;
+        BufReader::new(screen).read_line(&mut ready)?;
+        assert!(ready.contains("ready"), "{ready}");
+        Ok(Self(process))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
 }
 
 /// An event that says of a user what cannot be read.
@@ -155,7 +186,13 @@ async fn what_was_sent_is_sent_again_to_nobodys_surprise() -> Done {
         "1h",
     ];
     assert_eq!(json(folder, &others)?, json!({ "replayed": 0 }));
-    let all = ["outbox", "replay", "--all", "--since", "1h"];
+    let all = [
+        "outbox",
+        "replay",
+        "--all",
+        "--since",
+        "2026-01-01T00:00:00Z",
+    ];
     assert_eq!(json(folder, &all)?, json!({ "replayed": 1 }));
     assert_eq!(unsent("user-service")?, 1);
     let said = complaint(folder, &["outbox", "drop", "no-such-event"]);
@@ -176,5 +213,126 @@ async fn what_was_sent_is_sent_again_to_nobodys_surprise() -> Done {
         json!([]),
         "it is at rest, and nothing happened twice"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_of_a_service_in_a_process_of_its_own_is_where_the_verbs_look() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    let order = Process::serve(folder, "order-service")?;
+    let _user = Process::serve(folder, "user-service")?;
+    let bus = format!("sqlite:{}", folder.join("bus.sqlite").display());
+    let bus = EmbeddedBus::open(&bus).await?;
+    bus.publish(vec![poison("1", "1")]).await?;
+    assert_eq!(dead(folder, 1).await?, ["1"]);
+
+    drop(order);
+    assert_eq!(dead(folder, 1).await?, ["1"], "also after a crash");
+    let one = ["dead-letters", "drop", "1"];
+    assert_eq!(json(folder, &one)?, json!({ "dropped": 1 }));
+    // One key file, so what one process signs the other believes.
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        keys.extend(Some(name).filter(|name| name.contains("keys")));
+    }
+    assert_eq!(keys, ["keys.json"]);
+    Ok(())
+}
+
+#[test]
+fn where_there_is_no_data_a_verb_says_so_and_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    for verb in [
+        &["dead-letters", "list"][..],
+        &["dead-letters", "replay", "--type", "user.updated"],
+        &["outbox", "status"],
+        &["outbox", "replay", "--all", "--since", "1h"],
+        &["sagas", "list"],
+        &["bus", "groups"],
+        &["audit"],
+    ] {
+        let said = complaint(folder, verb);
+        let names = said.contains("no service of shop has run on") && said.contains("--data");
+        assert!(names, "{verb:?}: {said}");
+    }
+    let one = ["outbox", "status", "--service", "order-service"];
+    let said = complaint(folder, &one);
+    assert!(said.contains("order-service never ran on"), "{said}");
+    let files = std::fs::read_dir(folder).expect("a folder").count();
+    assert_eq!(files, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_changes_nothing() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    open(folder).await?.stop().await;
+    let before = contents(folder)?;
+    for verb in [
+        &["dead-letters", "list"][..],
+        &["outbox", "status"],
+        &["sagas", "list"],
+        &["bus", "groups"],
+        &["audit"],
+    ] {
+        json(folder, verb)?;
+        assert_eq!(contents(folder)?, before, "{verb:?}");
+    }
+    Ok(())
+}
+
+/// The databases, byte by byte.
+fn contents(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, BoxError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.display().to_string();
+        if name.ends_with(".sqlite") {
+            found.push((name, std::fs::read(path)?));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_on_the_bus_of_a_service_that_is_no_more_is_forgotten() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    let running = open(folder).await?;
+    let types = ["user.*".to_owned()];
+    let bus = running.platform().bus();
+    drop(bus.subscribe("customer-service", &types).await?);
+    bus.publish(vec![poison("1", "1")]).await?;
+    assert_eq!(dead(folder, 1).await?, ["1"]);
+
+    let pending = || -> Result<Option<Value>, BoxError> {
+        let listed = json(folder, &["bus", "groups"])?;
+        let groups = listed["groups"].as_array().cloned().unwrap_or_default();
+        let left = groups.iter().find(|it| it["group"] == "customer-service");
+        Ok(left.map(|it| it["pending"].clone()))
+    };
+    assert_eq!(pending()?, Some(json!(1)));
+    let said = String::from_utf8(shop(folder, &["bus", "groups"]).stdout)?;
+    assert_eq!(
+        said.matches("no service has this name").count(),
+        1,
+        "{said}"
+    );
+
+    let said = complaint(folder, &["bus", "forget", "order-service"]);
+    assert!(said.contains("is a service of the system"), "{said}");
+    let said = complaint(folder, &["bus", "forget", "customers"]);
+    assert!(said.contains("it has customer-service"), "{said}");
+    let forget = ["bus", "forget", "customer-service"];
+    assert_eq!(
+        json(folder, &forget)?,
+        json!({ "forgotten": "customer-service" })
+    );
+    assert_eq!(pending()?, None);
+    running.stop().await;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `audit`: whether the invariants hold in the data of a system, while it runs or after it stopped.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use outrigger::{
@@ -9,7 +9,7 @@ use outrigger::{
 };
 use serde_json::json;
 
-use crate::{Error, Global, Output, note, say, signals};
+use crate::{Error, Global, Output, note, say, settings::Data, signals, time};
 
 /// Check the system's invariants in its data
 #[derive(Args)]
@@ -17,36 +17,21 @@ use crate::{Error, Global, Output, note, say, signals};
   shop audit --data .outrigger --output json
   shop audit --every 30s     watches over a running system until Ctrl-C")]
 pub(crate) struct Audit {
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 
     /// Look again and again, and say what is broken for longer than it may be, and what holds again
-    #[arg(long, value_name = "TIME", value_parser = pause)]
+    #[arg(long, value_name = "TIME", value_parser = time::pause)]
     every: Option<Duration>,
 }
 
 impl Audit {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
+        let settings = self.data.settings(global)?;
         match self.every {
             Some(every) => watch(&system, &settings, every, global.output).await,
             None => look(&system, &settings, global.output).await,
         }
-    }
-}
-
-/// How long to pause: a second or more.
-fn pause(text: &str) -> Result<Duration, String> {
-    let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
-    match parsed {
-        Ok(pause) if pause >= Duration::from_secs(1) => Ok(pause),
-        Ok(_) => Err("it is a second at least".to_owned()),
-        Err(_) => Err("it is a time such as 30s or 5m".to_owned()),
     }
 }
 
@@ -81,6 +66,13 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
             path: settings.data.clone(),
             source,
         })?;
+    if view.is_empty() {
+        return Err(outrigger::Error::NothingThere {
+            system: system.name().to_owned(),
+            data: settings.data.clone(),
+        }
+        .into());
+    }
     let unrest = view.unrest().await.map_err(Error::Look)?;
     let mut violations = Vec::new();
     let mut checked = 0;

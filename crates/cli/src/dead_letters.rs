@@ -1,19 +1,20 @@
 //! `dead-letters`: what services could not handle, looked at, tried again, given up. The system may run or not.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use outrigger::{
-    Settings, System,
+    System,
     dead_letters::open,
     events::{
         DeadLetter, DeadLetters as Store,
         dead_letters::{Filter, PAGE_LIMIT},
     },
+    operator::Access,
 };
 use serde_json::{Value, json};
 
-use crate::{Error, Global, Output, say};
+use crate::{Error, Global, Output, say, settings::Data};
 
 /// List, show, replay and drop the events that services could not handle
 #[derive(Args)]
@@ -30,9 +31,8 @@ A replay keeps the order: what waits behind a dead letter follows it. Dropping g
 pub(crate) struct DeadLetters {
     #[command(subcommand)]
     action: Action,
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
     /// Only those of this service
     #[arg(long, global = true, value_name = "NAME")]
     service: Option<String>,
@@ -88,12 +88,12 @@ impl Which {
 
 impl DeadLetters {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
-        let stores = open(&system, &settings, self.service.as_deref()).await?;
+        let settings = self.data.settings(global)?;
+        let access = match self.action {
+            Action::List { .. } | Action::Show { .. } => Access::Look,
+            Action::Replay { .. } | Action::Drop { .. } => Access::Change,
+        };
+        let stores = open(&system, &settings, self.service.as_deref(), access).await?;
         match self.action {
             Action::List { kind } => {
                 let filter = Filter {

@@ -9,11 +9,12 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `rewind`, `deploy`, `describe`,
-//! `doctor`, `simulate`. Data goes to standard output, everything else to standard error; with `--output json` standard output
+//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `bus`, `rewind`, `deploy`,
+//! `describe`, `doctor`, `simulate`; `settings` and `time` are what several of them take. Data goes to standard output, everything else to standard error; with `--output json` standard output
 //! holds JSON only.
 
 mod audit;
+mod bus;
 mod check;
 mod database;
 mod dead_letters;
@@ -27,9 +28,11 @@ mod progress;
 mod rewind;
 mod sagas;
 mod serve;
+mod settings;
 mod signals;
 #[cfg(feature = "simulation")]
 mod simulate;
+mod time;
 mod up;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -87,6 +90,7 @@ enum Verb {
     DeadLetters(dead_letters::DeadLetters),
     Outbox(outbox::Outbox),
     Sagas(sagas::Sagas),
+    Bus(bus::Bus),
     Rewind(rewind::Rewind),
     Deploy(deploy::Deploy),
     Describe(describe::Describe),
@@ -126,6 +130,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Outbox(outbox) => runtime()?.block_on(outbox.run(system, &global)),
         Verb::Sagas(sagas) => runtime()?.block_on(sagas.run(system, &global)),
+        Verb::Bus(bus) => runtime()?.block_on(bus.run(&system, &global)),
         Verb::Rewind(rewind) => runtime()?.block_on(rewind.run(&system, &global)),
         Verb::Deploy(deploy) => deploy.run(&system),
         Verb::Describe(describe) => Ok(describe.run(&system, &global)),

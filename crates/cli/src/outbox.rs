@@ -1,19 +1,18 @@
 //! `outbox`: what services have still to send, what they cannot send, and what they miss. The system may run or not.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use jiff::SignedDuration;
 use outrigger::{
-    Settings, System,
+    System,
     data::{Database, outbox::Status},
-    env,
+    env::Timestamp,
     events::sequence::{self, Gap},
-    operator::databases,
+    operator::{Access, databases},
 };
 use serde_json::{Value, json};
 
-use crate::{Error, Global, Output, say};
+use crate::{Error, Global, Output, say, settings::Data, time};
 
 /// How many are shown of what is set aside or missing, of each service.
 const SHOWN: u32 = 100;
@@ -24,16 +23,15 @@ const SHOWN: u32 = 100;
   shop outbox status
   shop outbox status --service order-service --output json
   shop outbox replay --service order-service --since 10m
-  shop outbox replay --all --since 10m
+  shop outbox replay --all --since 2026-03-01T12:00:00Z
   shop outbox drop --service order-service 01982f6e-7c1d-7a55-8d5e-0f6f0b0c9a11
 
 A replay is for a bus that has lost what it had confirmed; whoever has handled an event knows it by its id.")]
 pub(crate) struct Outbox {
     #[command(subcommand)]
     action: Action,
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
     /// Only that of this service
     #[arg(long, global = true, value_name = "NAME")]
     service: Option<String>,
@@ -45,9 +43,9 @@ enum Action {
     Status,
     /// Send again what was sent since, as far as it is kept, and what was set aside since
     Replay {
-        /// How long ago, such as 10m
-        #[arg(long, value_name = "TIME", value_parser = duration)]
-        since: Duration,
+        /// A time (RFC 3339), or how long ago (30m, 2h, 1d)
+        #[arg(long, value_name = "TIME", value_parser = time::since)]
+        since: Timestamp,
         /// That of every service; otherwise --service says whose
         #[arg(long, conflicts_with = "service")]
         all: bool,
@@ -59,21 +57,14 @@ enum Action {
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let signed: SignedDuration = text
-        .parse()
-        .map_err(|_| "write it as `10m`, `90s` or `1h 30m`".to_owned())?;
-    Duration::try_from(signed).map_err(|_| "a time that is gone by has no sign".to_owned())
-}
-
 impl Outbox {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
-        let outboxes = databases(&system, &settings, self.service.as_deref()).await?;
+        let settings = self.data.settings(global)?;
+        let access = match self.action {
+            Action::Status => Access::Look,
+            Action::Replay { .. } | Action::Drop { .. } => Access::Change,
+        };
+        let outboxes = databases(&system, &settings, self.service.as_deref(), access).await?;
         match self.action {
             Action::Status => status(&outboxes, global.output).await?,
             Action::Replay { all: false, .. } if self.service.is_none() => {
@@ -82,7 +73,7 @@ impl Outbox {
             Action::Replay { since, .. } => {
                 let mut replayed = 0;
                 for (service, db) in &outboxes {
-                    replayed += db.outbox_replay(before(since)).await.map_err(of(service))?;
+                    replayed += db.outbox_replay(since).await.map_err(of(service))?;
                 }
                 match global.output {
                     Output::Json => say(json!({ "replayed": replayed })),
@@ -105,12 +96,6 @@ impl Outbox {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn before(since: Duration) -> env::Timestamp {
-    env::now()
-        .saturating_sub(since)
-        .unwrap_or(env::Timestamp::MIN)
 }
 
 async fn status(outboxes: &BTreeMap<String, Database>, output: Output) -> Result<(), Error> {

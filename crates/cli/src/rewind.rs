@@ -1,15 +1,12 @@
 //! `rewind`: a service is given once more what the bus has.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
-use outrigger::{
-    Settings, System,
-    env::{self, SignedDuration, Timestamp},
-};
+use outrigger::{System, env::Timestamp};
 use serde_json::json;
 
-use crate::{Error, Global, Output, note, say};
+use crate::{Error, Global, Output, note, say, settings::Data, time};
 
 /// Deliver to a service once more what was published since some time
 ///
@@ -27,23 +24,18 @@ pub(crate) struct Rewind {
     #[arg(long, value_name = "NAME")]
     service: String,
     /// A time (RFC 3339), or how long ago (30m, 2h, 1d)
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     since: Timestamp,
     /// A type or pattern of events that the service handles, and is to handle again; may be repeated
     #[arg(long, value_name = "TYPE")]
     again: Vec<String>,
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 }
 
 impl Rewind {
     pub(crate) async fn run(self, system: &System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
+        let settings = self.data.settings(global)?;
         let Self {
             service,
             since,
@@ -62,15 +54,4 @@ impl Rewind {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let expected = "write a time such as 2026-03-01T12:00:00Z, or how long ago, such as 2h";
-    let ago: SignedDuration = text.parse().map_err(|_| expected)?;
-    env::now()
-        .checked_sub(ago.abs())
-        .map_err(|_| expected.to_owned())
 }

@@ -1,15 +1,16 @@
 //! `sagas`: looking at the sagas of a system, and stepping in, while it runs or after it stopped.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use outrigger::{
-    Operator, Settings, System,
+    Operator, System,
+    operator::Access,
     saga::{self, State, Status},
 };
 use serde_json::{Value, json};
 
-use crate::{Error, Global, Output, say};
+use crate::{Error, Global, Output, say, settings::Data};
 
 /// List sagas, show one, and step in where one cannot go on
 #[derive(Args)]
@@ -24,9 +25,8 @@ pub(crate) struct Sagas {
     #[command(subcommand)]
     act: Act,
 
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 }
 
 #[derive(Subcommand)]
@@ -92,12 +92,12 @@ fn reply(text: &str) -> Result<Value, String> {
 
 impl Sagas {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
-        let operator = Operator::open(&system, &settings).await?;
+        let settings = self.data.settings(global)?;
+        let access = match self.act {
+            Act::List { .. } | Act::Show { .. } => Access::Look,
+            Act::Retry { .. } | Act::Skip { .. } | Act::Cancel { .. } => Access::Change,
+        };
+        let operator = Operator::open(&system, &settings, access).await?;
         match self.act {
             Act::List { state, limit } => list(&operator, state, limit, global.output).await?,
             Act::Show { id } => show(&operator, &id, global.output).await?,

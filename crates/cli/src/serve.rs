@@ -1,17 +1,18 @@
 //! `serve`: one service of the system, as a process of its own.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Args;
-use outrigger::{Platform, RunningGateway, RunningService, Settings, System, lifecycle::GATEWAY};
+use outrigger::{Platform, RunningGateway, RunningService, System, lifecycle::GATEWAY};
 use serde_json::json;
 
-use crate::{Error, Global, Output, note, say, signals};
+use crate::{Error, Global, Output, note, say, settings::Data, signals};
 
 /// Run one service, or the gateway, as a process of its own
 ///
 /// It finds the services that it calls under `[peers]` in the settings, and meets their events on the bus that
-/// `messaging.bus` names. Without one its events stay on an embedded bus of its own.
+/// `messaging.bus` names. Without one that is the embedded bus in the data folder, which the processes of this machine
+/// share as long as each service has one.
 #[derive(Args)]
 #[command(after_help = "Example:\n  shop serve user-service --listen 127.0.0.1:7001")]
 pub(crate) struct Serve {
@@ -22,24 +23,19 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
-    /// The folder of its database [default: .outrigger]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 }
 
 impl Serve {
     pub(crate) async fn run(self, system: System, global: &Global) -> Result<ExitCode, Error> {
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        let settings = Settings::load(&global.config, data)?;
+        let settings = self.data.settings(global)?;
         let _logging =
             outrigger::telemetry::logging::init(settings.logging.to_options(&self.service))?;
         let listen = self
             .listen
             .unwrap_or(settings.service(&self.service).listen);
-        let platform = Platform::alone(settings, &self.service).await?;
+        let platform = Platform::alone(settings).await?;
         let part = Part::start(&system, &self.service, &platform, listen).await?;
         match global.output {
             Output::Human => say(format!(

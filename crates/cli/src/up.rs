@@ -1,6 +1,6 @@
 //! `up`: the whole system in one process, on embedded parts.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Args;
 use outrigger::{
@@ -9,7 +9,7 @@ use outrigger::{
 };
 use serde_json::json;
 
-use crate::{Error, Global, Output, note, say, signals};
+use crate::{Error, Global, Output, note, say, settings::Data, signals};
 
 /// Run the whole system in this process, on embedded parts
 #[derive(Args, Default)]
@@ -19,9 +19,8 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDR")]
     gateway: Option<SocketAddr>,
 
-    /// The folder of the databases [default: .outrigger]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 
     /// Start empty, without the demo catalogue
     #[arg(long)]
@@ -58,17 +57,9 @@ impl Up {
     }
 
     fn settings(&self, global: &Global) -> Result<Settings, Error> {
-        let gateway = self
-            .gateway
-            .map(|address| ("gateway.listen", format!("{address:?}")));
-        let data = self
-            .data
-            .as_ref()
-            .map(|path| ("data", path.display().to_string()));
-        Ok(Settings::load(
-            &global.config,
-            gateway.into_iter().chain(data),
-        )?)
+        let gateway = self.gateway;
+        let gateway = gateway.map(|address| ("gateway.listen", format!("{address:?}")));
+        self.data.settings_with(global, gateway)
     }
 }
 

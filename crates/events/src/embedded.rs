@@ -98,13 +98,25 @@ impl EmbeddedBus {
         Self::with(Database::open(url).await?, Options::default()).await
     }
 
+    /// Opens the log at `url` to look at: for [`groups`](Self::groups) only. Nothing in it is made or changed.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn inspect(url: &str) -> Result<Self> {
+        Ok(Self::of(Database::inspect(url).await?, Options::default()))
+    }
+
     /// The bus whose log is in `db`, which is used for nothing else.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn with(db: Database, options: Options) -> Result<Self> {
         db.migrate(MIGRATIONS).await?;
-        Ok(Self {
+        Ok(Self::of(db, options))
+    }
+
+    fn of(db: Database, options: Options) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 db,
                 options,
@@ -112,7 +124,7 @@ impl EmbeddedBus {
                 unpruned: 0.into(),
                 joining: tokio::sync::Mutex::default(),
             }),
-        })
+        }
     }
 
     /// How every group is doing, by name.

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context, Rejection, Result, Settings, System,
     extract::{Path, Query},
-    operator::databases,
+    operator::{Access, databases},
 };
 
 /// How many are on a page that does not say.
@@ -46,8 +46,9 @@ pub async fn open(
     system: &System,
     settings: &Settings,
     only: Option<&str>,
+    access: Access,
 ) -> Result<BTreeMap<String, DeadLetters>> {
-    let databases = databases(system, settings, only).await?;
+    let databases = databases(system, settings, only, access).await?;
     let letters = databases
         .into_iter()
         .map(|(name, db)| (name, DeadLetters::of(&db)));

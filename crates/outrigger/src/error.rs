@@ -88,6 +88,38 @@ pub enum Error {
         /// The folder of the databases.
         data: PathBuf,
     },
+    /// There is nothing of a whole system yet.
+    #[error(
+        "no service of {system} has run on {}; name another folder with --data, or other settings with --config",
+        data.display()
+    )]
+    NothingThere {
+        /// The system.
+        system: String,
+        /// The folder of the databases.
+        data: PathBuf,
+    },
+    /// The system's bus is a server.
+    #[error(
+        "the groups of the embedded bus are asked for, and `messaging.bus` names a server: see there"
+    )]
+    NotEmbedded,
+    /// A group is to be forgotten that a service of the system has.
+    #[error(
+        "{group} is a service of the system, which would be given everything once more; only what is left of a service that is no more is forgotten"
+    )]
+    GroupOfService {
+        /// The group.
+        group: String,
+    },
+    /// A group is to be forgotten that the bus does not have.
+    #[error("the bus has no group {group}; it has {known}")]
+    UnknownGroup {
+        /// What was asked for.
+        group: String,
+        /// What there is.
+        known: String,
+    },
     /// A handler is named that the service does not have.
     #[error("{service} has no handler of events for `{handler}`; it has {known}")]
     UnknownHandler {

@@ -33,7 +33,7 @@
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
 //! | [`idempotency`] | requests with an `Idempotency-Key` |
 //! | [`dead_letters`] | what could not be handled, for operators |
-//! | [`rewind`] | a service goes back on the bus |
+//! | [`rewind`], [`groups`] | a service goes back on the bus; what is left there of one that is no more |
 //! | [`client`] | a user of the system, at its gateway |
 //! | [`operator`], `operations` | the sagas of a system, for those who look after it: in its databases, and over HTTP |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
@@ -48,6 +48,7 @@ pub mod endpoints;
 mod error;
 mod event_store;
 pub mod extract;
+pub mod groups;
 pub mod handler;
 pub mod idempotency;
 pub mod invariant;

@@ -59,12 +59,14 @@ impl Platform {
         Ok(platform)
     }
 
-    /// What one service needs in a process of its own: the others are where `peers` in the settings say. Its
-    /// bus is the one that the settings name, by default one of its own.
+    /// What one service needs in a process of its own: the others are where `peers` in the settings say. Its files
+    /// lie where those of all services do, so the processes of one machine share the keys and, by default, the bus in
+    /// the data folder: one process a service, for the members of a group must be in one. What another process has
+    /// published is seen there within five seconds.
     ///
     /// # Errors
     /// As [`embedded`](Self::embedded), and [`Error::Start`] for a peer that cannot be found.
-    pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
+    pub async fn alone(settings: Settings) -> Result<Self> {
         let mut peers = Vec::new();
         for (peer, addresses) in &settings.peers {
             for address in addresses.iter() {
@@ -74,7 +76,6 @@ impl Platform {
                 peers.push(Instance::new(peer, address));
             }
         }
-        settings.data.push(service);
         Self::on(settings, Arc::new(StaticList::new(peers))).await
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use discovery::{Client, Clients};
 use identity::Issuer;
-use outrigger::{Operator, Platform, Settings, prelude::*, saga};
+use outrigger::{Operator, Platform, Settings, operator::Access, prelude::*, saga};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     assert!(cancelled.contains("409"), "{cancelled}");
 
     // The same in the database, beside the service.
-    let operator = Operator::open(&system, platform.settings()).await?;
+    let operator = Operator::open(&system, platform.settings(), Access::Change).await?;
     let (service, sagas) = operator.find("1").await?;
     assert_eq!(service, SERVICE);
     sagas.resume("1").await?;

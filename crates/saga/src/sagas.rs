@@ -47,11 +47,16 @@ impl Sagas {
     /// [`Error::Database`].
     pub async fn open(db: Database) -> Result<Self> {
         db.migrate_part("saga", store::MIGRATIONS).await?;
-        Ok(Self {
+        Ok(Self::of(db))
+    }
+
+    /// The sagas in `db`, whose tables are there.
+    pub fn of(db: Database) -> Self {
+        Self {
             waiting: Waiting::new(db.clone()),
             db,
             definitions: Arc::default(),
-        })
+        }
     }
 
     /// Makes a saga known: an `async fn(Saga, I) -> Result<(), Failure>`.

@@ -75,6 +75,11 @@ impl Inspection {
         }
     }
 
+    /// Whether there is no database at all.
+    pub fn is_empty(&self) -> bool {
+        self.databases.is_empty()
+    }
+
     /// Whether a database could not be looked into.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
