@@ -62,8 +62,18 @@ async fn g9_a_request_that_needs_a_database_that_is_away_is_told_when_to_come_ag
     assert_eq!(count().await?, 1);
 
     server.kill().await?;
-    match count().await {
-        Err(CallError::Problem { problem, .. }) => {
+    let deadline = env::instant() + Duration::from_secs(30);
+    let mut counted = 1;
+    // The server's process is gone at once; the one that works for a connection may live on for a moment.
+    let refused = loop {
+        match count().await {
+            Ok(more) => counted = more,
+            Err(refused) => break refused,
+        }
+        assert!(env::instant() < deadline, "it is still served");
+    };
+    match refused {
+        CallError::Problem { problem, .. } => {
             assert_eq!((problem.status, problem.retry_after), (503, Some(1)));
             assert_eq!(problem.kind(), "service-unavailable");
         }
@@ -76,7 +86,8 @@ async fn g9_a_request_that_needs_a_database_that_is_away_is_told_when_to_come_ag
         assert!(env::instant() < deadline, "{error}");
         env::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(count().await?, 3, "who was refused had no effect");
+    let counted_again = count().await?;
+    assert_eq!(counted_again, counted + 2, "who was refused had no effect");
     running.stop().await;
     platform.stop().await;
     Ok(())
