@@ -8,9 +8,9 @@ use std::{
 /// After so many attempts an event is a dead letter here.
 pub(crate) const MAX_DELIVERIES: u32 = 3;
 /// One count of so many fails until it is a dead letter and was replayed.
-const DIES: i64 = 101;
+const DIES: i64 = 29;
 /// One count of so many fails once.
-const STUMBLES: i64 = 23;
+const STUMBLES: i64 = 11;
 
 /// What this process has tried: which attempts fail is told by the event, and not by chance.
 #[derive(Debug, Default)]
