@@ -15,7 +15,7 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 pub use self::writer::QUEUE_LIMIT;
 pub(crate) use self::{lock::Lock, member::Member, place::Place};
@@ -109,6 +109,9 @@ fn prepare(place: &Place, access: OpenFlags) -> Result<Connection> {
         let connection = place.connect(access)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        // A plan depends on no bound value. Otherwise statements such as those with `LIMIT $1` are compiled again and
+        // again, as their values change.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")?;
         Ok(connection)
     };
@@ -203,7 +206,24 @@ fn unopened(place: &Place, source: crate::error::Cause) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::check_version;
+    use rusqlite::{OpenFlags, StatementStatus};
+
+    use super::{Place, check_version, prepare, query};
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_values_it_gets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("x.sqlite").display());
+        let place = Place::of(&url).expect("a place");
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = prepare(&place, access).expect("a connection");
+        const SOME: &str = "SELECT name FROM sqlite_schema ORDER BY name LIMIT $1";
+        for limit in [0, 64, 1, 63, 0] {
+            query(&connection, SOME, &[i64::from(limit).into()]).expect("rows");
+        }
+        let statement = connection.prepare_cached(SOME).expect("a statement");
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 
     #[test]
     fn an_old_library_is_refused_with_both_versions_named() {
