@@ -5,7 +5,7 @@
 
 use env::Timestamp;
 
-use crate::{Changes, Database, Result, Row, Transaction, params};
+use crate::{Changes, Database, Engine, Result, Row, Transaction, params};
 
 const CHANNEL: &str = "outrigger_timers";
 
@@ -54,6 +54,22 @@ impl Transaction {
             .await?
             == 1)
     }
+
+    /// Removes a timer in order to act on it; whether there was one that nobody else is acting on. Of several
+    /// processes that try, none waits for another.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn take_timer(&mut self, id: &str) -> Result<bool> {
+        let take = match self.engine() {
+            Engine::Sqlite => "DELETE FROM outrigger_timers WHERE id = $1",
+            Engine::Postgres => {
+                "DELETE FROM outrigger_timers WHERE id =
+                 (SELECT id FROM outrigger_timers WHERE id = $1 FOR UPDATE SKIP LOCKED)"
+            }
+        };
+        Ok(self.execute(take, params![id]).await? == 1)
+    }
 }
 
 impl Database {
@@ -72,7 +88,7 @@ impl Database {
     }
 
     /// Up to `limit` timers of a kind that are due at `now`, the earliest first, without taking them. Who acts on one
-    /// takes it with [`cancel_timer`](Transaction::cancel_timer) first: that is true for one of all who try.
+    /// takes it with [`take_timer`](Transaction::take_timer) first: that is true for one of all who try.
     ///
     /// # Errors
     /// When the database does not answer.

@@ -89,6 +89,28 @@ async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id(fixture
     assert_eq!(db.next_timer("saga").await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_timer_that_another_process_acts_on_is_not_waited_for() {
+    let fixture = Fixture::on_postgres().await;
+    let (one, other) = (
+        fixture.db.clone(),
+        Database::open(&fixture.url()).await.unwrap(),
+    );
+    schedule(&one, "a", "saga", 10).await;
+    let mut acting = one.begin().await.unwrap();
+    assert!(acting.take_timer("a").await.unwrap());
+    let mut late = other.begin().await.unwrap();
+    let taken = env::timeout(Duration::from_secs(30), late.take_timer("a")).await;
+    assert!(!taken.expect("at once, not when the first is done").unwrap());
+    drop(late);
+    // The first could not do it after all.
+    acting.rollback().await.unwrap();
+    let mut next = other.begin().await.unwrap();
+    assert!(next.take_timer("a").await.unwrap());
+    next.commit().await.unwrap();
+    assert_eq!(one.next_timer("saga").await.unwrap(), None);
+}
+
 async fn setting_a_timer_wakes_the_loop_that_waits_for_a_later_one(fixture: Fixture) {
     let db = fixture.db.clone();
     let mut changes = db.timers_changed();

@@ -15,7 +15,7 @@ use crate::{
     run::Fresh,
     signals,
     step::{self, Effect, Progress, Step},
-    store::{self, Record},
+    store::{self, Record, Taken},
     wire,
 };
 
@@ -57,10 +57,15 @@ pub(crate) async fn hear(
     id: &str,
     news: Entry,
 ) -> Result<Option<Progress>> {
-    let Some((record, state)) = store::take(tx, id).await? else {
+    let Some(taken) = store::take(tx, id).await? else {
         tracing::warn!(id, ?news, "no such saga");
         return Ok(None);
     };
+    let Taken {
+        record,
+        state,
+        mut journal,
+    } = taken;
     // What a child has completed, its parent can still have undone.
     let reverting = record
         .parent
@@ -71,7 +76,6 @@ pub(crate) async fn hear(
         tracing::debug!(id, ?news, "came after the saga's end");
         return Ok(None);
     }
-    let mut journal = store::journal(tx, id).await?;
     if !journal::awaits(&journal, &news) {
         tracing::debug!(id, ?news, "nobody waits for this any more");
         return Ok(None);

@@ -111,13 +111,26 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
     Ok(inserted == 1)
 }
 
-/// Takes a saga to step it: whoever else would has to wait for this transaction. Its state is the one before.
-pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<(Record, State)>> {
+/// A saga that was taken: as it was before, and what it did.
+pub(crate) struct Taken {
+    pub(crate) record: Record,
+    pub(crate) state: State,
+    pub(crate) journal: Vec<Entry>,
+}
+
+/// Between two entries: a control character, which JSON escapes, so none has it.
+const SEPARATOR: &str = "\u{1e}";
+
+/// Takes a saga to step it: whoever else would has to wait for this transaction.
+pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<Taken>> {
+    // One statement, for each is a way to the server and back.
     let taken = tx
         .query_one(
             "UPDATE outrigger_sagas SET updated = $2, epoch = epoch + 1 WHERE id = $1
-             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, epoch",
-            params![id, env::now()],
+             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, epoch,
+                 (SELECT string_agg(entry, $3 ORDER BY position) FROM outrigger_saga_journal WHERE saga_id = $1)
+                 AS journal",
+            params![id, env::now(), SEPARATOR],
         )
         .await?;
     let Some(row) = taken else { return Ok(None) };
@@ -130,7 +143,13 @@ pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<(Recor
         parent: parent(&row)?,
         epoch: row.get("epoch")?,
     };
-    Ok(Some((record, state(&row)?)))
+    let journal: Option<String> = row.get("journal")?;
+    let lines = journal.iter().flat_map(|journal| journal.split(SEPARATOR));
+    Ok(Some(Taken {
+        record,
+        state: state(&row)?,
+        journal: lines.map(|line| Entry::read(line.to_owned())).collect(),
+    }))
 }
 
 fn parent(row: &Row) -> Result<Option<Parent>> {
@@ -176,6 +195,10 @@ fn entries(rows: &[Row]) -> Result<Vec<Entry>> {
     rows.iter().map(entry).collect()
 }
 
+/// So many entries are written by one statement: more than most steps have, and few enough for their texts to be kept
+/// prepared.
+const ROWS: usize = 16;
+
 /// Adds to a journal that has `length` entries.
 pub(crate) async fn append(
     tx: &mut Transaction,
@@ -183,20 +206,30 @@ pub(crate) async fn append(
     length: usize,
     entries: &[Entry],
 ) -> Result<()> {
-    for (position, entry) in (length..).zip(entries) {
-        let json = serde_json::to_string(entry).map_err(|source| Error::Encode {
-            id: id.to_owned(),
-            source,
-        })?;
-        // A journal is bounded by the number of steps: its length fits.
-        let position = i64::try_from(position).unwrap_or(i64::MAX);
-        tx.execute(
-            "INSERT INTO outrigger_saga_journal (saga_id, position, entry, written) VALUES ($1, $2, $3, $4)",
-            params![id, position, json, env::now()],
-        )
-        .await?;
+    for (batch, entries) in entries.chunks(ROWS).enumerate() {
+        let mut values = params![id, env::now()].to_vec();
+        for (position, entry) in (length + batch * ROWS..).zip(entries) {
+            let json = serde_json::to_string(entry).map_err(|source| Error::Encode {
+                id: id.to_owned(),
+                source,
+            })?;
+            // A journal is bounded by the number of steps: its length fits.
+            let position = i64::try_from(position).unwrap_or(i64::MAX);
+            values.extend([position.into(), json.into()]);
+        }
+        tx.execute(&insertion(entries.len()), &values).await?;
     }
     Ok(())
+}
+
+fn insertion(rows: usize) -> String {
+    let row = |row: usize| format!("($1, ${}, ${}, $2)", 2 * row + 3, 2 * row + 4);
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    let columns = "saga_id, position, entry, written";
+    format!(
+        "INSERT INTO outrigger_saga_journal ({columns}) VALUES {}",
+        rows.join(", ")
+    )
 }
 
 /// Writes down how far a saga is, unless somebody has taken it since.

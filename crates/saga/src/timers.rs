@@ -14,6 +14,8 @@ use crate::{Result, Sagas, driver};
 const BATCH: u32 = 64;
 /// When a timer is tried again that could not be acted on for a reason that will not pass by itself.
 const SET_ASIDE: Duration = Duration::from_mins(1);
+/// How long the timers are left alone that other replicas are acting on.
+const LEAVE: Duration = Duration::from_millis(20);
 /// The longest wait without looking, in case the wall clock was set.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
@@ -42,7 +44,7 @@ pub(crate) async fn run(sagas: &Sagas, db: &Database, shutdown: CancellationToke
     }
 }
 
-/// Acts on every timer that is due; how long it is until the next.
+/// Acts on every timer that is due, but for those that another replica is acting on; how long it is until the next look.
 async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
     loop {
         let due = db.timers_due(driver::TIMERS, env::now(), BATCH).await?;
@@ -51,10 +53,10 @@ async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
         }
         // Those that commit at the same time share the wait for the disk.
         let fired = due.into_iter().map(|timer| fire(sagas, db, timer));
-        join_all(fired)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        let fired: Result<Vec<bool>, _> = join_all(fired).await.into_iter().collect();
+        if !fired?.contains(&true) {
+            return Ok(LEAVE);
+        }
     }
     let Some(next) = db.next_timer(driver::TIMERS).await? else {
         return Ok(LOOK_AGAIN);
@@ -63,12 +65,12 @@ async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
     Ok(wait.min(LOOK_AGAIN))
 }
 
-/// Acts on one timer, in a transaction of its own: no saga has to answer for another.
-async fn fire(sagas: &Sagas, db: &Database, timer: Timer) -> Result<(), BoxError> {
+/// Acts on one timer, in a transaction of its own: no saga has to answer for another. Whether it did, or set it aside.
+async fn fire(sagas: &Sagas, db: &Database, timer: Timer) -> Result<bool, BoxError> {
     let acted = db.transaction(async |mut tx| elapsed(sagas, &mut tx, &timer).await);
     // In no span, so that what is sent goes on with the trace in which the saga was started.
     match acted.await {
-        Ok(()) => Ok(()),
+        Ok(acted) => Ok(acted),
         Err(error) if error.is_retryable() => Err(error.into()),
         Err(error) => {
             // Named in the statement: a `dyn Error` must not live on across an await.
@@ -77,18 +79,20 @@ async fn fire(sagas: &Sagas, db: &Database, timer: Timer) -> Result<(), BoxError
                 error = &error as &dyn std::error::Error,
                 "a timer of a saga is set aside"
             );
-            set_aside(db, timer).await
+            set_aside(db, timer).await?;
+            Ok(true)
         }
     }
 }
 
-async fn elapsed(sagas: &Sagas, tx: &mut Transaction, timer: &Timer) -> Result<()> {
-    if !tx.cancel_timer(&timer.id).await? {
-        // Answered since it was looked at, or another replica was faster.
-        return Ok(());
+async fn elapsed(sagas: &Sagas, tx: &mut Transaction, timer: &Timer) -> Result<bool> {
+    if !tx.take_timer(&timer.id).await? {
+        // Answered since it was looked at, or another replica is faster.
+        return Ok(false);
     }
     let (id, news) = driver::read_timer(timer)?;
-    sagas.hear(tx, &id, news).await
+    sagas.hear(tx, &id, news).await?;
+    Ok(true)
 }
 
 async fn set_aside(db: &Database, timer: Timer) -> Result<(), BoxError> {
