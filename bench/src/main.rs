@@ -8,6 +8,7 @@ mod bus;
 mod replay;
 mod report;
 mod rounds;
+mod saga;
 mod store;
 
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ enum Name {
     /// Events a second and their latency, from published to handled, on the embedded bus and on NATS; beside a bare loop
     /// on NATS.
     Bus,
+    /// Order sagas a second, how long one takes and what it costs, on embedded parts and on PostgreSQL and NATS; beside
+    /// the same saga on Restate.
+    Saga,
     /// Events a second of a long stream that is replayed, and of which a projection is built; and the memory it takes.
     Replay {
         /// 1,000,000 events instead of 100,000. It takes minutes.
@@ -61,6 +65,7 @@ async fn run(Arguments { name, quick }: Arguments) -> Result<()> {
     match name {
         Name::Store => report::publish("store", &store::run(quick).await?),
         Name::Bus => report::publish("bus", &bus::run(quick).await?),
+        Name::Saga => report::publish("saga", &saga::run(quick).await?),
         Name::Replay { full } => report::publish("replay", &replay::run(quick, full).await?),
         Name::ReplayPart(part) => replay::run_part(part).await,
     }
