@@ -15,6 +15,9 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Blob(Vec<u8>),
+    /// A list, as a parameter on PostgreSQL alone: `unnest($1::text[])` makes rows of it. SQLite has none, and refuses it;
+    /// there a statement for each row is as quick. Made by `collect`.
+    Array(Vec<Value>),
 }
 
 impl Value {
@@ -26,6 +29,7 @@ impl Value {
             Value::Real(_) => "a real",
             Value::Text(_) => "a text",
             Value::Blob(_) => "a blob",
+            Value::Array(_) => "an array",
         }
     }
 }
@@ -100,6 +104,16 @@ impl From<Vec<u8>> for Value {
 impl From<Timestamp> for Value {
     fn from(value: Timestamp) -> Self {
         Value::Integer(value.as_millisecond())
+    }
+}
+
+/// An [`Array`](Value::Array).
+impl<T> FromIterator<T> for Value
+where
+    Value: From<T>,
+{
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Value::Array(items.into_iter().map(Value::from).collect())
     }
 }
 

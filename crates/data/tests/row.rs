@@ -7,13 +7,14 @@ use env::{Timestamp, Uuid};
 use fixture::Fixture;
 use outrigger_data as data;
 
-use data::{Database, Error, FromValue, Migration, Row, Value, params};
+use data::{Database, Engine, Error, FromValue, Migration, Row, Value, params};
 
 on_each_engine!(
     values_round_trip,
     a_sum_of_integers_is_an_integer_and_an_average_is_not,
     what_does_not_fit_is_an_error_that_names_the_column,
     columns_follow_a_change_of_the_schema,
+    an_array_is_rows_where_the_engine_has_arrays,
 );
 
 const TYPED: &[Migration] = &[Migration::new(
@@ -134,4 +135,47 @@ async fn columns_follow_a_change_of_the_schema(fixture: Fixture) {
         .await
         .unwrap();
     assert_eq!(read().await.get::<i64>("extra").unwrap(), 7);
+}
+
+async fn an_array_is_rows_where_the_engine_has_arrays(fixture: Fixture) {
+    let db = &fixture.db;
+    let words: Value = [Some("one"), None, Some("zwei \" , {}")]
+        .into_iter()
+        .collect();
+    if db.engine() == Engine::Sqlite {
+        let error = db.query("SELECT $1", &[words]).await.unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.contains("SQLite has no arrays"), "{reason}");
+        return;
+    }
+    let rows = "SELECT word, number, flag
+                FROM unnest($1::text[], $2::smallint[], $3::boolean[]) AS it (word, number, flag)";
+    let numbers: Value = [1, -2, 3].into_iter().collect();
+    let flags: Value = [true, false, true].into_iter().collect();
+    let read = db.query(rows, &[words.clone(), numbers, flags]).await;
+    let read = read.unwrap();
+    let values: Vec<_> = read.iter().map(|row| row.values().to_vec()).collect();
+    assert_eq!(
+        values,
+        [
+            params!["one", 1, 1].to_vec(),
+            params![None::<&str>, -2, 0].to_vec(),
+            params!["zwei \" , {}", 3, 1].to_vec(),
+        ]
+    );
+    let nothing: Value = Vec::<i64>::new().into_iter().collect();
+    let count = "SELECT count(*) FROM unnest($1::bigint[])";
+    let row = db.query_one(count, &[nothing]).await.unwrap().unwrap();
+    assert_eq!(row.get::<u32>(0).unwrap(), 0);
+
+    // Not what the statement wants: a list, or one of something else.
+    for (sql, value) in [
+        ("SELECT $1::text", words.clone()),
+        (count, words),
+        (count, "5".into()),
+    ] {
+        let error = db.query(sql, &[value]).await.unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap();
+        assert!(matches!(error, Error::Statement { .. }), "{reason}");
+    }
 }

@@ -59,7 +59,11 @@ impl ToSql for Bound<'_> {
                 out.put_slice(bytes);
                 return Ok(IsNull::No);
             }
-            Value::Blob(_) => return Err(misfit().into()),
+            Value::Array(items) if matches!(wanted.kind(), Kind::Array(_)) => {
+                let items: Vec<_> = items.iter().map(Bound).collect();
+                return items.as_slice().to_sql(wanted, out);
+            }
+            Value::Blob(_) | Value::Array(_) => return Err(misfit().into()),
             Value::Text(text) => text,
         };
         match *wanted {

@@ -133,8 +133,8 @@ fn prepare<'c>(
             })?;
         expected = expected.max(number);
         if let Some(value) = params.get(number - 1) {
-            statement
-                .raw_bind_parameter(index, bound(value))
+            bound(value)
+                .and_then(|value| statement.raw_bind_parameter(index, value))
                 .map_err(|error| failed(sql, error))?;
         }
     }
@@ -157,15 +157,21 @@ fn number(name: Option<&str>) -> Result<usize, &str> {
     }
 }
 
-fn bound(value: &Value) -> ToSqlOutput<'_> {
-    ToSqlOutput::Borrowed(match value {
+fn bound(value: &Value) -> rusqlite::Result<ToSqlOutput<'_>> {
+    Ok(ToSqlOutput::Borrowed(match value {
         Value::Null => ValueRef::Null,
         Value::Integer(number) => ValueRef::Integer(*number),
         Value::Real(number) => ValueRef::Real(*number),
         Value::Text(text) => ValueRef::Text(text.as_bytes()),
         Value::Blob(bytes) => ValueRef::Blob(bytes),
-    })
+        Value::Array(_) => return Err(rusqlite::Error::ToSqlConversionFailure(NoArrays.into())),
+    }))
 }
+
+/// A value that SQLite has no type for.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLite has no arrays: write a statement for each item")]
+struct NoArrays;
 
 fn read(value: ValueRef<'_>, sql: &str) -> Result<Value> {
     Ok(match value {
