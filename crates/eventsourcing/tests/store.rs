@@ -3,7 +3,7 @@
 
 mod bank;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bank::{Account, AccountEvent, Bank};
 use data::params;
@@ -13,7 +13,7 @@ use outrigger_eventsourcing::{
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
 
 on_each_engine!(
     what_was_appended_is_what_is_read,
@@ -245,17 +245,36 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn g6_streams_catch_up_skips_nothing_and_versions_have_no_gaps(
-        writes in prop::collection::vec((0..4_u8, 0..4_usize, prop::bool::weighted(0.7)), 1..40)
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
-        runtime.expect("a runtime").block_on(catch_up(writes));
+    fn g6_streams_catch_up_skips_nothing_and_versions_have_no_gaps_on_sqlite(writes in writes()) {
+        runtime().block_on(async { catch_up(Bank::sqlite().await, writes).await });
     }
 }
 
+proptest! {
+    // Each makes a database.
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn g6_streams_catch_up_skips_nothing_and_versions_have_no_gaps_on_postgres(writes in writes()) {
+        runtime().block_on(async { catch_up(Bank::postgres().await, writes).await });
+    }
+}
+
+fn writes() -> impl Strategy<Value = Vec<Write>> {
+    prop::collection::vec((0..4_u8, 0..4_usize, prop::bool::weighted(0.7)), 1..40)
+}
+
+fn runtime() -> Runtime {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime")
+}
+
 /// Writes all at once, while a reader follows.
-async fn catch_up(writes: Vec<Write>) {
-    let bank = Arc::new(Bank::sqlite().await);
+async fn catch_up(bank: Bank, writes: Vec<Write>) {
+    let bank = Arc::new(bank);
     let total: usize = writes
         .iter()
         .filter(|(.., commits)| *commits)
@@ -266,19 +285,21 @@ async fn catch_up(writes: Vec<Write>) {
         .map(|write| tokio::spawn(write_one(Arc::clone(&bank), write)))
         .collect();
 
-    let store = Store::new(bank.db.clone());
+    let store = bank.store();
     let mut seen: Vec<Recorded> = Vec::new();
-    loop {
-        let finished = writers.iter().all(JoinHandle::is_finished);
-        let after = seen.last().map_or(Position::START, |event| event.position);
-        let page = store.read_all(after, 3).await.expect("done");
-        if page.is_empty() && finished {
-            break;
+    let follow = async {
+        while seen.len() < total {
+            let after = seen.last().map_or(Position::START, |event| event.position);
+            seen.extend(store.read_all(after, 3).await.expect("done"));
+            tokio::task::yield_now().await;
         }
-        seen.extend(page);
-        tokio::task::yield_now().await;
+    };
+    let followed = env::timeout(Duration::from_mins(1), follow).await;
+    followed.expect("the follower sees all that there is");
+    for writer in writers {
+        writer.await.expect("done");
     }
-    let all = store.read_all(Position::START, 1000).await.expect("done");
+    let all = bank.all(total).await;
     assert_eq!(seen, all, "the follower saw what there is");
     assert_eq!(seen.len(), total);
     assert!(seen.is_sorted_by(|one, next| one.position < next.position));
@@ -290,15 +311,37 @@ async fn catch_up(writes: Vec<Write>) {
     }
 }
 
+/// What another transaction has met is written again, as everybody does it.
 async fn write_one(bank: Arc<Bank>, (stream, count, commits): Write) {
     let events = vec![AccountEvent::Deposited(1); count];
-    let mut tx = bank.db.begin().await.expect("done");
-    tx.append::<Account>(&stream.to_string(), Expected::Any, &events)
-        .await
-        .expect("done");
-    if commits {
-        tx.commit().await.expect("done");
-    } else {
-        tx.rollback().await.expect("done");
+    let written = bank.db.transaction(async |mut tx| {
+        tx.append::<Account>(&stream.to_string(), Expected::Any, &events)
+            .await?;
+        match commits {
+            true => Ok(()),
+            false => Err(Undone::OnPurpose),
+        }
+    });
+    match written.await {
+        Ok(()) | Err(Undone::OnPurpose) => {}
+        Err(Undone::Failed(error)) => panic!("{error:?}"),
+    }
+}
+
+/// Why a transaction was rolled back.
+enum Undone {
+    OnPurpose,
+    Failed(Error),
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<data::Error> for Undone {
+    fn from(error: data::Error) -> Self {
+        Self::Failed(error.into())
     }
 }
