@@ -27,6 +27,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         "snapshots, archive, keys of persons",
         include_str!("../migrations/postgres_0002.sql"),
     ),
+    Migration::new(
+        3,
+        "who writes of a person meets who forgets them",
+        include_str!("../migrations/postgres_0003.sql"),
+    ),
 ];
 
 pub(crate) const COLUMNS: &str =

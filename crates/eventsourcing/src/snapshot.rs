@@ -114,6 +114,7 @@ pub(crate) fn fresh<A: Aggregate>(
 
 /// Writes it in place of the one before.
 pub(crate) async fn write(tx: &mut Transaction, mut fresh: Fresh) -> Result<()> {
+    personal::hold(tx, &fresh.stream).await?;
     personal::seal(tx, &fresh.stream, &mut fresh.state).await?;
     let replace = "INSERT INTO outrigger_snapshots (stream, version, schema_version, state)
                    VALUES ($1, $2, $3, $4)

@@ -25,6 +25,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         "snapshots, archive, keys of persons",
         include_str!("../migrations/sqlite_0003.sql"),
     ),
+    Migration::new(
+        4,
+        "who writes of a person meets who forgets them",
+        include_str!("../migrations/sqlite_0004.sql"),
+    ),
 ];
 
 pub(crate) const COLUMNS: &str =

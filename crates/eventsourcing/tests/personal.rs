@@ -3,6 +3,8 @@
 
 mod bank;
 
+use std::{sync::Arc, time::Duration};
+
 use bank::Bank;
 use data::params;
 use outrigger_eventsourcing::{
@@ -10,6 +12,7 @@ use outrigger_eventsourcing::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 on_each_engine!(
     what_is_personal_is_encrypted_and_read_in_the_clear,
@@ -18,6 +21,10 @@ on_each_engine!(
     what_was_sealed_for_one_person_is_not_read_as_anothers,
     what_only_looks_personal_is_left_alone,
     a_type_named_like_the_stores_own_is_refused,
+    nothing_that_comes_before_a_forgetting_is_readable_if_that_begins_first,
+    nothing_that_comes_before_a_forgetting_is_readable_if_that_ends_last,
+    no_copy_in_a_snapshot_outlives_a_forgetting_that_begins_first,
+    no_copy_in_a_snapshot_outlives_a_forgetting_that_ends_last,
 );
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -201,4 +208,124 @@ async fn what_only_looks_personal_is_left_alone(bank: Bank) {
 async fn a_type_named_like_the_stores_own_is_refused(bank: Bank) {
     let refused = append(&bank, "1", &[MemberEvent::Own]).await;
     assert!(matches!(refused, Err(Error::ReservedType { name, .. }) if name == "$own"));
+}
+
+/// Keeps a copy of a name in the clear.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Greeter {
+    greeting: String,
+}
+
+impl Aggregate for Greeter {
+    const KIND: &'static str = "member";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::every(1));
+    type Event = MemberEvent;
+
+    fn apply(&mut self, event: &MemberEvent) {
+        if let MemberEvent::Joined { names } = event {
+            let name = names.last().and_then(Personal::get);
+            self.greeting = name.map_or_else(String::new, |name| format!("Hello {name}"));
+        }
+    }
+}
+
+/// Begins to forget "7". Returns when that has ended or waits for the transaction that is open.
+async fn begin_to_forget(bank: &Arc<Bank>) -> JoinHandle<()> {
+    let forgetting = tokio::spawn({
+        let bank = Arc::clone(bank);
+        async move { forget(&bank, "7").await }
+    });
+    let waits = async {
+        // On SQLite it waits for the writer, until the transaction has ended.
+        while bank.is_postgres() && !forgetting.is_finished() {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let row = bank.db.query_one(waiting, params![]).await.unwrap();
+            if row.unwrap().get::<u32>(0).unwrap() > 0 {
+                return;
+            }
+            env::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waits = env::timeout(Duration::from_secs(30), waits).await;
+    waits.expect("it neither ends nor waits");
+    forgetting
+}
+
+/// What was stored before "7" was forgotten says nothing of "7" any more.
+async fn nothing_before_is_readable(bank: &Bank, events: usize) {
+    let all = bank.all(events).await;
+    let before = all.iter().take_while(|event| event.forgotten().is_none());
+    let data = before.filter_map(|event| event.data.as_deref());
+    let named: Vec<_> = data.filter(|data| data.contains("Ada")).collect();
+    assert!(named.is_empty(), "{named:?}");
+}
+
+fn joined() -> [MemberEvent; 1] {
+    let names = vec![Personal::of("7", "Ada".to_owned())];
+    [MemberEvent::Joined { names }]
+}
+
+async fn nothing_that_comes_before_a_forgetting_is_readable_if_that_begins_first(bank: Bank) {
+    let bank = Arc::new(bank);
+    let mut tx = bank.db.begin().await.unwrap();
+    // Now it has its place in the order, and knows of nothing that comes later.
+    tx.append::<Member>("8", Expected::Any, &[MemberEvent::Visited])
+        .await
+        .unwrap();
+    let forgetting = begin_to_forget(&bank).await;
+    let appended = tx.append::<Member>("7", Expected::Any, &joined()).await;
+    let committed = match appended {
+        Ok(_) => tx.commit().await.map_err(Error::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = committed {
+        assert!(error.is_retryable(), "{error:?}");
+        append(&bank, "7", &joined()).await.unwrap();
+    }
+    forgetting.await.unwrap();
+    nothing_before_is_readable(&bank, 2).await;
+}
+
+async fn nothing_that_comes_before_a_forgetting_is_readable_if_that_ends_last(bank: Bank) {
+    let bank = Arc::new(bank);
+    let mut tx = bank.db.begin().await.unwrap();
+    tx.append::<Member>("7", Expected::Any, &joined())
+        .await
+        .unwrap();
+    let forgetting = begin_to_forget(&bank).await;
+    tx.commit().await.unwrap();
+    forgetting.await.unwrap();
+    nothing_before_is_readable(&bank, 2).await;
+}
+
+async fn no_copy_in_a_snapshot_outlives_a_forgetting_that_begins_first(bank: Bank) {
+    append(&bank, "7", &joined()).await.unwrap();
+    let bank = Arc::new(bank);
+    let mut tx = bank.db.begin().await.unwrap();
+    tx.load::<Member>("8").await.unwrap(); // now it sees the database as it is before
+    let forgetting = begin_to_forget(&bank).await;
+    match tx.load::<Greeter>("7").await {
+        Ok(_) => tx.commit().await.unwrap(),
+        Err(error) => {
+            assert!(error.is_retryable(), "{error:?}");
+            drop(tx);
+        }
+    }
+    forgetting.await.unwrap();
+    let stored = stored(&bank).await;
+    assert!(!stored.contains("Ada"), "{stored}");
+}
+
+async fn no_copy_in_a_snapshot_outlives_a_forgetting_that_ends_last(bank: Bank) {
+    append(&bank, "7", &joined()).await.unwrap();
+    let bank = Arc::new(bank);
+    let mut tx = bank.db.begin().await.unwrap();
+    let greeter = tx.load::<Greeter>("7").await.unwrap();
+    assert_eq!(greeter.state.greeting, "Hello Ada");
+    let forgetting = begin_to_forget(&bank).await;
+    tx.commit().await.unwrap();
+    forgetting.await.unwrap();
+    let stored = stored(&bank).await;
+    assert!(!stored.contains("Ada"), "{stored}");
 }
