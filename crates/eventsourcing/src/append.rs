@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use data::{Engine, Transaction};
-use serde::{Serialize, Serializer};
 
 use crate::{
     Aggregate, Error, Loaded, Metadata, Result,
@@ -119,7 +118,7 @@ impl Append for Transaction {
         let mut heads = heads(self, [batch]).await?;
         let (mut rows, versions) = batch.number(&mut heads, &Metadata::stored()?)?;
         seal(self, &mut rows).await?;
-        write(self, &rows).await?;
+        write(self, rows).await?;
         Ok(versions)
     }
 
@@ -141,7 +140,7 @@ impl Append for Transaction {
         }
         let stream = stream::<A>(id);
         archive::set_aside(self, &stream, last).await?;
-        write(self, &[Row::own(stream, last + 1, ARCHIVED)?]).await
+        write(self, vec![Row::own(stream, last + 1, ARCHIVED)?]).await
     }
 
     async fn forget(&mut self, subject: &str) -> Result<()> {
@@ -152,7 +151,7 @@ impl Append for Transaction {
             _ => postgres::heads(self, &[&stream]).await?,
         };
         let last = last.first().map_or(0, |head| head.version);
-        write(self, &[Row::own(stream, last + 1, FORGOTTEN)?]).await
+        write(self, vec![Row::own(stream, last + 1, FORGOTTEN)?]).await
     }
 }
 
@@ -167,15 +166,16 @@ pub(crate) async fn seal(tx: &mut Transaction, rows: &mut [Row]) -> Result<()> {
 }
 
 /// Writes events that have their versions.
-pub(crate) async fn write(tx: &mut Transaction, rows: &[Row]) -> Result<()> {
-    if rows.is_empty() {
+pub(crate) async fn write(tx: &mut Transaction, rows: Vec<Row>) -> Result<()> {
+    let events = rows.len() as u64;
+    if events == 0 {
         return Ok(());
     }
     let written = match tx.engine() {
         Engine::Sqlite => sqlite::insert(tx, rows).await?,
         _ => postgres::insert(tx, rows).await?,
     };
-    if written < rows.len() as u64 {
+    if written < events {
         return Err(Error::Overtaken);
     }
     tx.notify(CHANNEL);
@@ -326,14 +326,12 @@ impl Batch {
 }
 
 /// An event on its way into the table.
-#[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) stream: String,
     pub(crate) version: Version,
     pub(crate) name: String,
     pub(crate) schema: u32,
     pub(crate) data: Option<String>,
-    #[serde(serialize_with = "as_text")]
     pub(crate) metadata: Arc<str>,
     /// Nobody has looked whether the stream ends right before it: it is written only if it does.
     pub(crate) unseen: bool,
@@ -364,10 +362,6 @@ impl Row {
             unseen: false,
         })
     }
-}
-
-fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
 }
 
 /// The last event of a stream.

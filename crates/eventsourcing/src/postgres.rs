@@ -8,12 +8,13 @@
 //! ahead of it. An offset, kept beside the events, is added to each new number; opening the store raises it where the
 //! stored numbers are ahead.
 
-use data::{Database, Migration, Transaction, params};
+use data::{Database, Migration, Transaction, Value, params};
 
 use crate::{
     Error, Result,
     append::{Head, Row},
     archive::ARCHIVED,
+    store::int,
 };
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -59,50 +60,74 @@ pub(crate) const HELD_BACK: &str = "SELECT count(*), min(recorded) FROM outrigge
 
 /// The last event of each of `streams`, where there is one.
 pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<Head>> {
-    let last =
-        "SELECT e.stream, e.version, e.type FROM json_array_elements_text($1::text::json) AS s (stream)
+    let last = "SELECT e.stream, e.version, e.type FROM unnest($1::text[]) AS s (stream)
                 CROSS JOIN LATERAL (
                     SELECT stream, version, type FROM outrigger_events
                     WHERE outrigger_events.stream = s.stream ORDER BY version DESC LIMIT 1
                 ) AS e";
-    let streams = serde_json::Value::from(streams).to_string();
-    let rows = tx.query(last, params![streams]).await?;
+    let streams: Value = streams.iter().copied().collect();
+    let rows = tx.query(last, &[streams]).await?;
     rows.iter().map(Head::from_row).collect()
 }
 
-/// Writes `rows` in one statement, which is one round trip; those that are [unseen](Row::unseen) only where their stream
-/// ends right before them. How many were written.
-pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row]) -> Result<u64> {
-    // The looks are no `EXISTS`, which may be planned as a hash of the whole table.
-    let insert = "INSERT INTO outrigger_events
-                  (xact, stream, version, type, schema_version, data, metadata, recorded)
-                  SELECT pg_current_xact_id()::text::bigint + xacts,
-                         stream, version, name, schema, data, metadata, $2::bigint
-                  FROM ROWS FROM (
-                           json_to_recordset($1::text::json)
-                           AS (stream text, version bigint, name text, schema bigint, data text, metadata text,
-                               unseen boolean)
-                       ) WITH ORDINALITY
-                           AS row (stream, version, name, schema, data, metadata, unseen, place),
-                       outrigger_event_offset
-                  WHERE CASE
-                      WHEN NOT unseen THEN true
-                      WHEN row.version = 1 THEN
-                          (SELECT 1 FROM outrigger_events AS e WHERE e.stream = row.stream LIMIT 1) IS NULL
-                      ELSE
-                          (SELECT e.type <> $3::text FROM outrigger_events AS e
-                           WHERE e.stream = row.stream AND e.version = row.version - 1)
-                  END
-                  ORDER BY place
-                  ON CONFLICT DO NOTHING";
-    let rows = serde_json::to_string(rows).map_err(|source| Error::Encode {
-        stream: rows
-            .first()
-            .map_or_else(String::new, |row| row.stream.clone()),
-        source,
-    })?;
-    let params = params![rows, env::now(), ARCHIVED];
-    Ok(tx.execute(insert, params).await?)
+/// Writes rows, in their order, with the number of this transaction; those that are [unseen](Row::unseen) only where their
+/// stream ends right before them.
+///
+/// The number is asked for once, not for each row. The looks are no `EXISTS`, which may be planned as a hash of the whole
+/// table.
+const INSERT: &str = "INSERT INTO outrigger_events
+     (xact, stream, version, type, schema_version, data, metadata, recorded)
+     SELECT (SELECT pg_current_xact_id()::text::bigint + xacts FROM outrigger_event_offset),
+            stream, version, name, schema, data, metadata, $8::bigint
+     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::boolean[])
+          WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, unseen, place)
+     WHERE CASE
+         WHEN NOT unseen THEN true
+         WHEN row.version = 1 THEN
+             (SELECT 1 FROM outrigger_events AS e WHERE e.stream = row.stream LIMIT 1) IS NULL
+         ELSE
+             (SELECT e.type <> $9::text FROM outrigger_events AS e
+              WHERE e.stream = row.stream AND e.version = row.version - 1)
+     END
+     ORDER BY place";
+
+/// Writes `rows` in one statement, which is one round trip. How many were written.
+///
+/// Where some are unseen, whoever appends is ready to hear that a version is taken. Then the server need not look for
+/// conflicts before it writes, which is much quicker: it finds them when it does.
+pub(crate) async fn insert(tx: &mut Transaction, rows: Vec<Row>) -> Result<u64> {
+    if !rows.iter().any(|row| row.unseen) {
+        let insert = format!("{INSERT} ON CONFLICT DO NOTHING");
+        return Ok(tx.execute(&insert, &columns(rows)).await?);
+    }
+    match tx.execute(INSERT, &columns(rows)).await {
+        Err(error) if error.is_unique_violation() => Err(Error::Overtaken),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The parameters of [`INSERT`].
+fn columns(rows: Vec<Row>) -> [Value; 9] {
+    let mut columns = [const { Vec::new() }; 7];
+    for row in rows {
+        let values = [
+            row.stream.into(),
+            int(row.version).into(),
+            row.name.into(),
+            row.schema.into(),
+            row.data.into(),
+            (*row.metadata).into(),
+            row.unseen.into(),
+        ];
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+    let [stream, version, name, schema, data, metadata, unseen] = columns.map(Value::Array);
+    let (recorded, archived) = (env::now().into(), ARCHIVED.into());
+    [
+        stream, version, name, schema, data, metadata, unseen, recorded, archived,
+    ]
 }
 
 /// Lets the order go on after the greatest number that is stored.

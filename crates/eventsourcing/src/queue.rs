@@ -4,19 +4,20 @@
 //! what those before it in the same transaction have appended. What the database refuses for the sake of one (a text
 //! that it cannot store) is run again with each alone, so that the others do not pay for it.
 //!
-//! On PostgreSQL the ends of streams are not looked up where expectations state them: the insert itself finds out
-//! whether they are so, and where they are not, the transaction is run again with a look. Two transactions are under way
-//! there at a time, never of the same stream: while one waits for the disk, the server works on the other.
+//! The ends of streams are not looked up where expectations state them: the insert itself finds out whether they are so,
+//! and where they are not, the transaction is run again with a look.
 //!
-//! A transaction is run by a task of its own, so that whoever is cancelled while they wait takes nobody with them.
+//! One transaction is under way at a time: each costs a sync of the disk, and syncs follow one another, so two would
+//! only be half as large. It is run by a task of its own, so that whoever is cancelled while they wait takes nobody with
+//! them.
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    fmt, io,
+    fmt, io, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use data::{Database, Engine, QUEUE_LIMIT, Transaction};
+use data::{Database, QUEUE_LIMIT, Transaction};
 use tokio::{sync::oneshot, task};
 
 use crate::{
@@ -28,6 +29,8 @@ use crate::{
 const EVENTS: usize = 512;
 /// How many bytes their data has at most, likewise.
 const BYTES: usize = 1024 * 1024;
+/// How often those who were answered are given way at most, as long as they come back with more.
+const GIVE_WAY: usize = 16;
 
 /// The appends of a store that wait.
 pub(crate) struct Queue {
@@ -38,10 +41,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// How many tasks are at work on them.
-    drivers: usize,
-    /// The streams of the transactions that are under way.
-    busy: BTreeSet<String>,
+    /// A task is at work on them.
+    driven: bool,
 }
 
 /// One append.
@@ -71,12 +72,13 @@ impl Queue {
         let (answer, answered) = oneshot::channel();
         let member = Member { batch, metadata };
         if self.push(Waiting { member, answer })? {
-            task::spawn(Driver::new(self).run());
+            let queue = Arc::clone(self);
+            task::spawn(Driver { queue, done: false }.run());
         }
         answered.await.unwrap_or_else(|_| Err(interrupted()))
     }
 
-    /// Whether one more may be at work on what waits.
+    /// Whether nobody is at work on what waits, and so the caller has to see to it.
     fn push(&self, one: Waiting) -> Result<bool> {
         let mut state = self.state();
         let waiting = state.waiting.len();
@@ -84,52 +86,33 @@ impl Queue {
             return Err(Error::Database(data::Error::Overloaded { waiting }));
         }
         state.waiting.push_back(one);
-        let more = state.drivers < self.drivers_max();
-        state.drivers += usize::from(more);
-        Ok(more)
+        Ok(!mem::replace(&mut state.driven, true))
     }
 
-    fn drivers_max(&self) -> usize {
-        match self.db.engine() {
-            Engine::Sqlite => 1, // it has one writer
-            _ => 2,
-        }
-    }
-
-    /// What goes into the next transaction, in the order of coming within each stream. When there is nothing, the driver is
-    /// at work no more.
+    /// What goes into the next transaction. When there is nothing, nobody is at work any more.
     fn take(&self) -> (Vec<Member>, Vec<Answer>) {
         let mut state = self.state();
-        let state = &mut *state;
         let (mut members, mut answers) = (Vec::new(), Vec::new());
         let (mut events, mut bytes) = (0, 0);
-        let mut passed_over = BTreeSet::new();
-        let mut left = VecDeque::new();
-        while let Some(one) = state.waiting.pop_front() {
-            if one.answer.is_closed() {
+        while let Some(Waiting { member, answer }) = state.waiting.pop_front() {
+            if answer.is_closed() {
                 continue; // cancelled
             }
-            let batch = &one.member.batch;
-            let fits = members.is_empty()
-                || events + batch.events() <= EVENTS && bytes + batch.bytes() <= BYTES;
-            let must_wait = |stream| state.busy.contains(stream) || passed_over.contains(stream);
-            if !fits || batch.streams().any(must_wait) {
-                passed_over.extend(batch.streams().map(str::to_owned));
-                left.push_back(one);
-                continue;
+            events += member.batch.events();
+            bytes += member.batch.bytes();
+            if !members.is_empty() && (events > EVENTS || bytes > BYTES) {
+                state.waiting.push_front(Waiting { member, answer });
+                break;
             }
-            events += batch.events();
-            bytes += batch.bytes();
-            members.push(one.member);
-            answers.push(one.answer);
+            members.push(member);
+            answers.push(answer);
         }
-        state.waiting = left;
-        let streams = members
-            .iter()
-            .flat_map(|member: &Member| member.batch.streams());
-        state.busy.extend(streams.map(str::to_owned));
-        state.drivers -= usize::from(members.is_empty());
+        state.driven = !members.is_empty();
         (members, answers)
+    }
+
+    fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -174,7 +157,7 @@ impl Queue {
     fn stated(&self, members: &[Member]) -> Option<Heads> {
         let mut heads = Heads::new();
         let mut batches = members.iter().map(|member| &member.batch);
-        let stated = self.db.engine() != Engine::Sqlite && batches.all(|it| it.state(&mut heads));
+        let stated = batches.all(|batch| batch.state(&mut heads));
         stated.then_some(heads)
     }
 }
@@ -198,7 +181,7 @@ async fn append_unseen(
         row.unseen = streams.insert(row.stream.clone());
     }
     seal(tx, &mut rows).await?;
-    write(tx, &rows).await?;
+    write(tx, rows).await?;
     Ok(outcomes)
 }
 
@@ -215,7 +198,7 @@ async fn append_all(tx: &mut Transaction, members: &[Member]) -> Result<Vec<Resu
         }));
     }
     seal(tx, &mut rows).await?;
-    write(tx, &rows).await?;
+    write(tx, rows).await?;
     Ok(outcomes)
 }
 
@@ -237,44 +220,35 @@ fn interrupted() -> Error {
 /// Who is at work on a queue: runs one transaction after the other until nobody waits.
 struct Driver {
     queue: Arc<Queue>,
-    /// The streams of the transaction that is under way.
-    streams: Vec<String>,
     /// Nobody waited, and the queue knows that this one is at work no more.
     done: bool,
 }
 
 impl Driver {
-    fn new(queue: &Arc<Queue>) -> Self {
-        Self {
-            queue: Arc::clone(queue),
-            streams: Vec::new(),
-            done: false,
-        }
-    }
-
     async fn run(mut self) {
         loop {
-            // Who was answered just now may have more: its append belongs into the next transaction, not the one after it.
-            task::yield_now().await;
+            self.gather().await;
             let (members, answers) = self.queue.take();
             self.done = members.is_empty();
             if self.done {
                 return;
             }
-            let streams = members.iter().flat_map(|member| member.batch.streams());
-            self.streams = streams.map(str::to_owned).collect();
             let outcomes = self.queue.commit(&members).await;
-            self.release();
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 _ = answer.send(outcome); // who was cancelled does not wait for it
             }
         }
     }
 
-    fn release(&mut self) {
-        let mut state = self.queue.state();
-        for stream in self.streams.drain(..) {
-            state.busy.remove(&stream);
+    /// Who was answered just now may have more: it belongs into the next transaction, not the one after it.
+    async fn gather(&self) {
+        let mut waiting = 0;
+        for _ in 0..GIVE_WAY {
+            task::yield_now().await;
+            let before = mem::replace(&mut waiting, self.queue.waiting());
+            if waiting == before {
+                return;
+            }
         }
     }
 }
@@ -282,9 +256,8 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if !self.done {
-            self.release();
             let mut state = self.queue.state();
-            state.drivers -= 1;
+            state.driven = false;
             state.waiting.clear();
         }
     }
@@ -292,7 +265,7 @@ impl Drop for Driver {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.state().waiting.len();
+        let waiting = self.waiting();
         f.debug_struct("Queue")
             .field("waiting", &waiting)
             .finish_non_exhaustive()

@@ -1,11 +1,11 @@
 //! An event as it is stored.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use data::Row;
 use env::{RequestContext, Timestamp};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 use telemetry::propagation;
 
 use crate::{
@@ -159,28 +159,39 @@ pub(crate) struct Encoded {
     pub(crate) data: Option<String>,
 }
 
+/// The form in which serde writes an event.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tagged<'a> {
+    #[serde(rename = "type", borrow)]
+    name: Cow<'a, str>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+}
+
+/// `Some` also of a `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
 pub(crate) fn encode<A: Aggregate>(stream: &str, event: &A::Event) -> Result<Encoded> {
-    let value = serde_json::to_value(event).map_err(|source| Error::Encode {
+    let json = serde_json::to_string(event).map_err(|source| Error::Encode {
         stream: stream.to_owned(),
         source,
     })?;
-    let untagged = || Error::Untagged {
-        stream: stream.to_owned(),
-    };
-    let Value::Object(mut members) = value else {
-        return Err(untagged());
-    };
-    let data = members.remove("data").map(|data| data.to_string());
-    match members.remove("type") {
-        Some(Value::String(name)) if name.starts_with('$') => Err(Error::ReservedType {
+    let Ok(Tagged { name, data }) = serde_json::from_str(&json) else {
+        return Err(Error::Untagged {
             stream: stream.to_owned(),
-            name,
-        }),
-        Some(Value::String(name)) if members.is_empty() => Ok(Encoded {
-            schema: current(A::UPCASTERS, &name),
-            name,
-            data,
-        }),
-        _ => Err(untagged()),
+        });
+    };
+    let name = name.into_owned();
+    if name.starts_with('$') {
+        let stream = stream.to_owned();
+        return Err(Error::ReservedType { stream, name });
     }
+    Ok(Encoded {
+        schema: current(A::UPCASTERS, &name),
+        name,
+        data: data.map(|data| data.get().to_owned()),
+    })
 }

@@ -6,6 +6,7 @@ use data::{Migration, Transaction, params};
 use crate::{
     Result,
     append::{Head, Row},
+    archive::ARCHIVED,
     store::int,
 };
 
@@ -57,27 +58,37 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<
     Ok(heads)
 }
 
-/// Writes `rows`, one by one: a statement costs no round trip here. How many were written.
-pub(crate) async fn insert(tx: &mut Transaction, rows: &[Row]) -> Result<u64> {
+/// Writes `rows`, one by one: a statement costs no round trip here. Those that are [unseen](Row::unseen) are written only
+/// where their stream ends right before them. How many were written.
+pub(crate) async fn insert(tx: &mut Transaction, rows: Vec<Row>) -> Result<u64> {
+    const SEEN: &str = "INSERT INTO outrigger_events
+         (stream, version, type, schema_version, data, metadata, recorded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    const UNSEEN: &str = "INSERT INTO outrigger_events
+         (stream, version, type, schema_version, data, metadata, recorded)
+         SELECT $1, $2, $3, $4, $5, $6, $7
+         WHERE CASE $2
+             WHEN 1 THEN (SELECT 1 FROM outrigger_events WHERE stream = $1 LIMIT 1) IS NULL
+             ELSE (SELECT type <> $8 FROM outrigger_events WHERE stream = $1 AND version = $2 - 1)
+         END
+         ON CONFLICT DO NOTHING";
     let now = env::now();
     let mut written = 0;
     for row in rows {
-        written += tx
-            .execute(
-                "INSERT INTO outrigger_events
-                 (stream, version, type, schema_version, data, metadata, recorded)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-                params![
-                    row.stream.as_str(),
-                    int(row.version),
-                    row.name.as_str(),
-                    row.schema,
-                    row.data.as_deref(),
-                    &*row.metadata,
-                    now
-                ],
-            )
-            .await?;
+        let values = [
+            row.stream.into(),
+            int(row.version).into(),
+            row.name.into(),
+            row.schema.into(),
+            row.data.into(),
+            (*row.metadata).into(),
+            now.into(),
+            ARCHIVED.into(),
+        ];
+        written += match row.unseen {
+            true => tx.execute(UNSEEN, &values).await?,
+            false => tx.execute(SEEN, &values[..7]).await?,
+        };
     }
     Ok(written)
 }
