@@ -1,6 +1,6 @@
 //! Appending to streams.
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, mem, sync::Arc};
 
 use data::{Engine, Transaction};
 
@@ -146,11 +146,8 @@ impl Append for Transaction {
     async fn forget(&mut self, subject: &str) -> Result<()> {
         personal::forget(self, subject).await?;
         let stream = format!("{FORGOTTEN}/{subject}");
-        let last = match self.engine() {
-            Engine::Sqlite => sqlite::heads(self, &[&stream]).await?,
-            _ => postgres::heads(self, &[&stream]).await?,
-        };
-        let last = last.first().map_or(0, |head| head.version);
+        let ends = ends(self, &[&stream]).await?;
+        let last = ends.get(&stream).map_or(0, |end| end.version);
         write(self, vec![Row::own(stream, last + 1, FORGOTTEN)?]).await
     }
 }
@@ -263,9 +260,9 @@ impl Batch {
                 Expected::Any => return false,
             };
             let head = Head {
-                stream: part.stream.clone(),
                 version,
                 closed: false,
+                unseen: true,
             };
             heads.insert(part.stream.clone(), head);
             !part.events.is_empty()
@@ -291,35 +288,45 @@ impl Batch {
         heads: &mut Heads,
         metadata: &Arc<str>,
     ) -> Result<(Vec<Row>, Vec<Version>)> {
-        let mut last = BTreeMap::new();
+        let mut last: BTreeMap<&str, Head> = BTreeMap::new();
         let mut rows = Vec::new();
         let mut versions = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let stream = part.stream.as_str();
-            let head = heads.get(stream);
-            if head.is_some_and(|head| head.closed) {
+            let known = || heads.get(stream).copied().unwrap_or_default();
+            let head = last.entry(stream).or_insert_with(known);
+            if head.closed {
                 return Err(Error::Archived {
                     stream: part.stream.clone(),
                 });
             }
-            let version = last
-                .entry(stream)
-                .or_insert_with(|| head.map_or(0, |head| head.version));
-            if !part.expected.fits(*version) {
+            if !part.expected.fits(head.version) {
                 return Err(Error::VersionConflict {
                     stream: part.stream.clone(),
                     expected: part.expected,
-                    actual: *version,
+                    actual: head.version,
                 });
             }
             for event in &part.events {
-                *version += 1;
-                rows.push(Row::new(stream, *version, event, metadata));
+                head.version += 1;
+                let unseen = mem::take(&mut head.unseen);
+                rows.push(Row {
+                    stream: part.stream.clone(),
+                    version: head.version,
+                    name: event.name.clone(),
+                    schema: event.schema,
+                    data: event.data.clone(),
+                    metadata: Arc::clone(metadata),
+                    unseen,
+                });
             }
-            versions.push(*version);
+            versions.push(head.version);
         }
-        for (stream, version) in last {
-            heads.entry(stream.to_owned()).or_default().version = version;
+        for (stream, head) in last {
+            match heads.get_mut(stream) {
+                Some(known) => *known = head,
+                None => _ = heads.insert(stream.to_owned(), head),
+            }
         }
         Ok((rows, versions))
     }
@@ -338,18 +345,6 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn new(stream: &str, version: Version, event: &Encoded, metadata: &Arc<str>) -> Self {
-        Self {
-            stream: stream.to_owned(),
-            version,
-            name: event.name.clone(),
-            schema: event.schema,
-            data: event.data.clone(),
-            metadata: Arc::clone(metadata),
-            unseen: false,
-        }
-    }
-
     /// One of the store's own events.
     fn own(stream: String, version: Version, name: &str) -> Result<Self> {
         Ok(Self {
@@ -364,28 +359,29 @@ impl Row {
     }
 }
 
-/// The last event of a stream.
-#[derive(Clone, Default)]
+/// Where a stream ends.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Head {
-    stream: String,
     version: Version,
     closed: bool,
+    /// Somebody has said so, and nobody has looked.
+    unseen: bool,
 }
 
-impl Head {
-    pub(crate) fn from_row(row: &data::Row) -> Result<Self> {
-        Ok(Self {
-            stream: row.get("stream")?,
-            version: row.get("version")?,
-            closed: row.get::<String>("type")? == ARCHIVED,
-        })
-    }
-}
-
-/// The last event of each stream, by its name.
+/// The ends of streams by their names; those that have no events may be left out.
 pub(crate) type Heads = BTreeMap<String, Head>;
 
-/// The last event of each stream of `batches` that has events.
+/// The end of a stream, whose last event this is, and its name.
+pub(crate) fn head(row: &data::Row) -> Result<(String, Head)> {
+    let head = Head {
+        version: row.get("version")?,
+        closed: row.get::<String>("type")? == ARCHIVED,
+        unseen: false,
+    };
+    Ok((row.get("stream")?, head))
+}
+
+/// The ends of the streams of `batches`.
 pub(crate) async fn heads(
     tx: &mut Transaction,
     batches: impl IntoIterator<Item = &Batch>,
@@ -394,12 +390,12 @@ pub(crate) async fn heads(
     let mut streams: Vec<&str> = streams.collect();
     streams.sort_unstable();
     streams.dedup();
-    let heads = match tx.engine() {
-        Engine::Sqlite => sqlite::heads(tx, &streams).await?,
-        _ => postgres::heads(tx, &streams).await?,
-    };
-    Ok(heads
-        .into_iter()
-        .map(|head| (head.stream.clone(), head))
-        .collect())
+    ends(tx, &streams).await
+}
+
+async fn ends(tx: &mut Transaction, streams: &[&str]) -> Result<Heads> {
+    match tx.engine() {
+        Engine::Sqlite => sqlite::heads(tx, streams).await,
+        _ => postgres::heads(tx, streams).await,
+    }
 }

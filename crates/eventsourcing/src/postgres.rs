@@ -12,7 +12,7 @@ use data::{Database, Migration, Transaction, Value, params};
 
 use crate::{
     Error, Result,
-    append::{Head, Row},
+    append::{Heads, Row, head},
     archive::ARCHIVED,
     store::int,
 };
@@ -58,8 +58,8 @@ pub(crate) const HELD_BACK: &str = "SELECT count(*), min(recorded) FROM outrigge
      WHERE xact >= (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xacts
                     FROM outrigger_event_offset)";
 
-/// The last event of each of `streams`, where there is one.
-pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<Head>> {
+/// The ends of `streams`, but of those that have no events.
+pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Heads> {
     let last = "SELECT e.stream, e.version, e.type FROM unnest($1::text[]) AS s (stream)
                 CROSS JOIN LATERAL (
                     SELECT stream, version, type FROM outrigger_events
@@ -67,7 +67,7 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<
                 ) AS e";
     let streams: Value = streams.iter().copied().collect();
     let rows = tx.query(last, &[streams]).await?;
-    rows.iter().map(Head::from_row).collect()
+    rows.iter().map(head).collect()
 }
 
 /// Writes rows, in their order, with the number of this transaction; those that are [unseen](Row::unseen) only where their

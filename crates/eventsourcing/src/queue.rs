@@ -12,7 +12,7 @@
 //! them.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     fmt, io, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -29,8 +29,10 @@ use crate::{
 const EVENTS: usize = 512;
 /// How many bytes their data has at most, likewise.
 const BYTES: usize = 1024 * 1024;
-/// How often those who were answered are given way at most, as long as they come back with more.
+/// How often those who were answered are given way at most.
 const GIVE_WAY: usize = 16;
+/// How often in a row without anybody coming.
+const IN_VAIN: usize = 4;
 
 /// The appends of a store that wait.
 pub(crate) struct Queue {
@@ -142,7 +144,7 @@ impl Queue {
     }
 
     async fn together(&self, members: &[Member]) -> Result<Vec<Result<Vec<Version>>>> {
-        if let Some(stated) = self.stated(members) {
+        if let Some(stated) = stated(members) {
             let run = async |mut tx| append_unseen(&mut tx, members, stated.clone()).await;
             match self.db.transaction(run).await {
                 Err(Error::Overtaken) => {} // one of them was wrong
@@ -152,14 +154,15 @@ impl Queue {
         let run = async |mut tx| append_all(&mut tx, members).await;
         self.db.transaction(run).await
     }
+}
 
-    /// The ends of all streams as the expectations have them, where a look at them is worth to be spared.
-    fn stated(&self, members: &[Member]) -> Option<Heads> {
-        let mut heads = Heads::new();
-        let mut batches = members.iter().map(|member| &member.batch);
-        let stated = batches.all(|batch| batch.state(&mut heads));
-        stated.then_some(heads)
-    }
+/// The ends of all streams as the expectations have them, if all have one.
+fn stated(members: &[Member]) -> Option<Heads> {
+    let mut heads = Heads::new();
+    let mut batches = members.iter().map(|member| &member.batch);
+    batches
+        .all(|batch| batch.state(&mut heads))
+        .then_some(heads)
 }
 
 /// Appends `members` if the streams end as stated and all fit; else [`Error::Overtaken`], and nothing may be kept.
@@ -175,10 +178,6 @@ async fn append_unseen(
         let (new, versions) = numbered.map_err(|_| Error::Overtaken)?;
         rows.extend(new);
         outcomes.push(Ok(versions));
-    }
-    let mut streams = BTreeSet::new();
-    for row in &mut rows {
-        row.unseen = streams.insert(row.stream.clone());
     }
     seal(tx, &mut rows).await?;
     write(tx, rows).await?;
@@ -226,13 +225,15 @@ struct Driver {
 
 impl Driver {
     async fn run(mut self) {
+        let mut answered = 0;
         loop {
-            self.gather().await;
+            self.gather(answered).await;
             let (members, answers) = self.queue.take();
             self.done = members.is_empty();
             if self.done {
                 return;
             }
+            answered = answers.len();
             let outcomes = self.queue.commit(&members).await;
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 _ = answer.send(outcome); // who was cancelled does not wait for it
@@ -241,12 +242,13 @@ impl Driver {
     }
 
     /// Who was answered just now may have more: it belongs into the next transaction, not the one after it.
-    async fn gather(&self) {
-        let mut waiting = 0;
+    async fn gather(&self, answered: usize) {
+        let (mut waiting, mut in_vain) = (0, 0);
         for _ in 0..GIVE_WAY {
             task::yield_now().await;
             let before = mem::replace(&mut waiting, self.queue.waiting());
-            if waiting == before {
+            in_vain = if waiting > before { 0 } else { in_vain + 1 };
+            if waiting >= answered || in_vain == IN_VAIN {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use data::{Migration, Transaction, params};
 
 use crate::{
     Result,
-    append::{Head, Row},
+    append::{Heads, Row, head},
     archive::ARCHIVED,
     store::int,
 };
@@ -45,14 +45,14 @@ pub(crate) const READ_ALL: &str =
      FROM outrigger_events_archive WHERE sequence > $1
      ORDER BY sequence LIMIT $2";
 
-/// The last event of each of `streams`, where there is one.
-pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Vec<Head>> {
+/// The ends of `streams`, but of those that have no events.
+pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Heads> {
     let last = "SELECT stream, version, type FROM outrigger_events WHERE stream = $1
                 ORDER BY version DESC LIMIT 1";
-    let mut heads = Vec::with_capacity(streams.len());
+    let mut heads = Heads::new();
     for &stream in streams {
         if let Some(row) = tx.query_one(last, params![stream]).await? {
-            heads.push(Head::from_row(&row)?);
+            heads.extend([head(&row)?]);
         }
     }
     Ok(heads)
