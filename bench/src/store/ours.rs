@@ -9,6 +9,7 @@ use std::{
 };
 
 use data::Database;
+use env::RequestContext;
 use eventsourcing::{Append, Expected, Store};
 
 use crate::{
@@ -34,7 +35,8 @@ pub async fn appends(url: &str, how: How, writers: usize, time: Duration) -> Res
     let started = env::instant();
     let work = (0..writers).map(|writer| {
         let (db, store, done) = (db.clone(), store.clone(), Arc::clone(&done));
-        tokio::spawn(async move {
+        // As a handler's, which has the context of its request.
+        tokio::spawn(RequestContext::new().scope(async move {
             let id = format!("account-{writer}");
             let mut version = 0;
             while env::instant() - started < time {
@@ -52,7 +54,7 @@ pub async fn appends(url: &str, how: How, writers: usize, time: Duration) -> Res
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<_, crate::Error>(())
-        })
+        }))
     });
     for writer in futures::future::join_all(work).await {
         writer??;
