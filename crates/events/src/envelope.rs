@@ -140,17 +140,12 @@ impl CloudEvent {
         self.partitionkey.as_deref().unwrap_or(&self.id)
     }
 
-    /// The event in structured JSON.
+    /// The event in structured JSON, to be sent.
     ///
     /// # Errors
     /// [`Error::InvalidEnvelope`], [`Error::Encode`], [`Error::TooLarge`].
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        self.check()?;
-        let json = serde_json::to_vec(self).map_err(|source| Error::Encode {
-            kind: self.kind.clone(),
-            id: self.id.clone(),
-            source,
-        })?;
+        let json = self.to_stored()?.into_bytes();
         if json.len() > SIZE_LIMIT {
             return Err(Error::TooLarge {
                 kind: self.kind.clone(),
@@ -160,6 +155,16 @@ impl CloudEvent {
             });
         }
         Ok(json)
+    }
+
+    /// The same, to be kept: however large it is. Who sent it may have other limits.
+    pub(crate) fn to_stored(&self) -> Result<String> {
+        self.check()?;
+        serde_json::to_string(self).map_err(|source| Error::Encode {
+            kind: self.kind.clone(),
+            id: self.id.clone(),
+            source,
+        })
     }
 
     /// Reads structured JSON.

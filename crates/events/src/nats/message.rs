@@ -7,6 +7,7 @@
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::{CloudEvent, Error, Result};
@@ -15,6 +16,8 @@ use crate::{CloudEvent, Error, Result};
 const PREFIX: &str = "ce-";
 /// The id by which the server knows a message that comes twice.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// What is encoded in a header, beside all that is not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 /// Where structured JSON has data that is no text.
 const BINARY: &str = "data_base64";
 
@@ -126,45 +129,19 @@ fn is_json(media: Option<&str>) -> bool {
 }
 
 fn value(text: &str) -> Result<HeaderValue> {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'"' && byte != b'%' {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
-        }
-    }
-    encoded
+    utf8_percent_encode(text, ENCODED)
+        .to_string()
         .parse()
         .map_err(|error| invalid(format!("an attribute cannot be a header: {error}")))
 }
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Undoes double quotes, and then one round of percent-encoding; `None` when that is not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let text = text.trim();
     let quoted = text.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
     let text = quoted.map_or_else(|| text.to_owned(), unescape);
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escaped = bytes.get(at + 1..at + 3).filter(|_| byte == b'%');
-        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).ok()
+    let decoded = percent_decode_str(&text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 fn unescape(quoted: &str) -> String {
@@ -245,21 +222,71 @@ mod tests {
         assert_eq!(read(None, &json).expect("read"), event);
     }
 
+    /// Whatever may be the text of an attribute that is written.
+    fn text() -> impl Strategy<Value = String> {
+        "\\PC{1,40}|[ -~]{1,40}|(%[0-9a-fA-F]{0,2}|[\"\\\\ \r\n\u{0}ä€😀]){1,12}"
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let list = proptest::collection::vec(inner.clone(), 0..4);
+            let map = proptest::collection::btree_map("[a-z]{0,4}", inner, 0..4);
+            prop_oneof![
+                list.prop_map(Value::from),
+                map.prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
         #[test]
+        fn whatever_is_written_is_read(
+            key in text(), subject in text(), id in "[!-~]{1,40}", data in json_value(),
+        ) {
+            let mut event = event(data);
+            event.id = id;
+            event.partitionkey = Some(key.replace('\0', ""));
+            event.extensions.insert("subject".to_owned(), subject.into());
+            prop_assume!(event.check().is_ok());
+            prop_assert_eq!(round(&event), event);
+        }
+
+        #[test]
         fn reading_never_panics(
-            headers in proptest::collection::vec(("ce-[a-z]{1,12}", "[ -~]{0,20}"), 0..8),
+            headers in proptest::collection::vec(("(ce-|CE-)?[a-zA-Z]{1,12}", text()), 0..8),
+            known in proptest::collection::vec((
+                proptest::sample::select(vec![
+                    "ce-id", "ce-type", "ce-source", "ce-time", "ce-datacontenttype", "ce-partitionkey", "ce-data",
+                ]),
+                "[ -~]{0,600}",
+            ), 0..8),
             specification in any::<bool>(),
-            payload in proptest::collection::vec(any::<u8>(), 0..64),
+            payload in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..64),
+                json_value().prop_map(|json| json.to_string().into_bytes()),
+            ],
         ) {
             let mut map = HeaderMap::new();
-            for (name, text) in headers {
-                map.insert(name.as_str(), text.as_str());
+            let known = known.into_iter().map(|(name, text)| (name.to_owned(), text));
+            for (name, text) in headers.into_iter().chain(known) {
+                if let (Ok(name), Ok(text)) = (name.parse::<HeaderName>(), text.parse::<HeaderValue>()) {
+                    map.insert(name, text);
+                }
             }
             if specification {
                 map.insert("ce-specversion", "1.0");
             }
-            _ = read(Some(&map), &payload);
+            if let Ok(event) = read(Some(&map), &payload) {
+                // What is handed on can be kept, and read again.
+                let json = event.to_stored().expect("kept");
+                prop_assert_eq!(CloudEvent::from_json(json.as_bytes()).expect("read"), event);
+            }
         }
     }
 }

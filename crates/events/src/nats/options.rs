@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use env::config::Secret;
+use percent_encoding::percent_decode_str;
 
 use crate::{Error, Result};
 
@@ -41,8 +42,8 @@ pub struct Options {
     pub user: Option<(String, Secret)>,
     /// A token. In the URL: before the `@`, without a colon.
     pub token: Option<Secret>,
-    /// Where the server's monitoring answers, such as `http://host:8222`: there the check of the server sees whether
-    /// it syncs. By default that port of its host is tried. In the URL: `monitor`.
+    /// Where the servers' monitoring answers, such as `http://host:8222`, with commas between them: there the check of
+    /// the servers sees whether they sync. By default that port of every host of the URL is tried. In the URL: `monitor`.
     pub monitor: Option<String>,
 }
 
@@ -192,22 +193,20 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
         .map_err(|_| wrong(format!("`{name}` is a number, not `{value}`")))
 }
 
-/// Undoes percent-encoding.
+/// Undoes percent-encoding, and is strict: who forgot to encode a `%` would have another password.
 fn decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = rest.get(..2).and_then(|it| std::str::from_utf8(it).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.ok_or_else(|| wrong("a `%` is not followed by two hexadecimal digits"))?);
-        rest = &rest[2..];
+    let mut parts = text.split('%');
+    parts.next();
+    let is_encoded = |part: &str| {
+        let digits = part.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !parts.all(is_encoded) {
+        return Err(wrong("a `%` is not followed by two hexadecimal digits"));
     }
-    String::from_utf8(bytes).map_err(|_| wrong("what is percent-encoded is not UTF-8"))
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded = decoded.map_err(|_| wrong("what is percent-encoded is not UTF-8"))?;
+    Ok(decoded.into_owned())
 }
 
 /// Never with what stands before the `@`.
@@ -251,6 +250,26 @@ mod tests {
             let text = env::chain(&error);
             assert!(text.contains(reason), "{url}: {text}");
             assert!(!text.contains("hidden"), "{url}: {text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Nor is a secret ever in an error.
+        #[test]
+        fn parsing_never_panics(
+            scheme in "(nats|tls)?(://)?",
+            host in "\\PC{0,20}|[a-z0-9:,%@\\[\\].]{0,30}",
+            parameters in proptest::collection::vec((
+                "stream|partitions|replicas|max_age|max_bytes|dedupe_window|lease|ca|key|certificate|monitor|[a-z]{0,5}",
+                "[0-9]{0,25}|-?[0-9]{1,3}|\\PC{0,10}|%[0-9a-f]{0,3}",
+            ), 0..5),
+        ) {
+            let parameters: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let url = format!("{scheme}user:hidden@{host}?{}", parameters.join("&"));
+            match Target::parse(&url, Options::default()) {
+                Ok(target) => proptest::prop_assert!(!format!("{target:?}").contains("hidden")),
+                Err(error) => proptest::prop_assert!(!env::chain(&error).contains("hidden"), "{error}"),
+            }
         }
     }
 }

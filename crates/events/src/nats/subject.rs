@@ -3,9 +3,12 @@
 //! An event has the subject `<stream>.<partition>.<type>`, the dots of its type being those of the subject. What a
 //! token of a subject cannot hold is written `%XX`, and an empty token `%`, so that no two types share a subject.
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::pattern;
+
+/// What is encoded in a token of a subject.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
 /// The partition of `key` among `partitions`: its FNV-1a hash of 32 bits, modulo. Simple enough to be written in any
 /// language, for those who publish without this crate.
@@ -26,8 +29,12 @@ pub(super) fn all(stream: &str) -> String {
     format!("{stream}.*.>")
 }
 
-/// The subjects of `partition` that `patterns` ask for; none overlaps another, which the server would refuse.
+/// The subjects of `partition` that `patterns` ask for; none overlaps another, which the server would refuse. Without
+/// patterns it is one that no event has, for none would mean all.
 pub(super) fn filters(stream: &str, partition: u16, patterns: &[String]) -> Vec<String> {
+    if patterns.is_empty() {
+        return vec![of(stream, partition, "")];
+    }
     let mut sorted: Vec<&str> = patterns.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     sorted.dedup();
@@ -60,16 +67,7 @@ fn token(text: &str) -> String {
     if text.is_empty() {
         return "%".to_owned();
     }
-    let mut token = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
-            token.push(char::from(byte));
-        } else {
-            // A String takes whatever is written to it.
-            _ = write!(token, "%{byte:02X}");
-        }
-    }
-    token
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 #[cfg(test)]
@@ -96,6 +94,7 @@ mod tests {
             filters("shop", 0, &patterns),
             ["shop.0.order.>", "shop.0.user.updated"]
         );
+        assert_eq!(filters("shop", 0, &[]), ["shop.0.%"]);
     }
 
     /// Other languages hold to these numbers (docs/guide).
