@@ -1,7 +1,10 @@
 //! The seam of the bus: what a backend must do, and what every backend guarantees.
 //!
-//! - **Groups** are durable. Each event of the types that a group subscribed to reaches the group at least
+//! - **Groups** are durable. Each event of the types that a group wants reaches the group at least
 //!   once (G2), shared among its subscriptions. A new group starts at the beginning of what the bus still has.
+//! - **What a group wants** is all that its members have ever asked for. Who joins adds types and takes none away, for
+//!   an older version of a service may join while a newer one is a member, too. So any member may be given
+//!   what another asked for; [leaving out](Bus::leave_out) a type is an act of its own.
 //! - **Order** (G4): within a group an event is not delivered while an earlier one of its key is not
 //!   acknowledged. Events of different keys do not wait for each other for ever (a backend may let those of a
 //!   partition wait for each other).
@@ -33,13 +36,18 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Joins `group`, for events of `types`: `order.created`, or `order.*` for all that begin so.
     ///
-    /// The types are those of the whole group: a type that is added counts from now on, and what waits of a
-    /// type that is left out is given up.
+    /// What the group does not want yet counts from now on. What it wants already it goes on to want.
     fn subscribe<'a>(
         &'a self,
         group: &'a str,
         types: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>>>;
+
+    /// Has `group` want no more what it asked for with exactly these `types`, and gives up what waits of them. What
+    /// another of its types covers, it still wants: without `order.*`, those of its `order.created` come as before.
+    ///
+    /// A group that is unknown, and a type that it does not want, are left as they are.
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>>;
 
     /// Delivers to `group` once more, in order by key, what the bus has taken from `since` on and still has.
     ///

@@ -13,6 +13,11 @@
 //! Events of different keys are handled at the same time, up to a bound; those of one key one by one (G4), the
 //! later ones behind one that failed too, unless [its handler lets them pass](Handlers::or_skip).
 //!
+//! Several versions of a service may be members of its group at once. What a member has no handler for it takes over
+//! too, and counts no attempt: a version that has one handles it from there, in its turn. When for an
+//! [hour](Options::unclaimed_limit) there is none, it is a dead letter. A type is left out by
+//! [saying so](Handlers::without) (docs/decisions/0026).
+//!
 //! While the database cannot work, whatever the event is, the event stays on the bus and counts no attempt.
 
 mod attempt;
@@ -27,7 +32,7 @@ use env::{Instant, chain};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Bus, Delivery, Handlers, Result, Subscription, deferred, pattern};
+use crate::{Backoff, Bus, Delivery, Handlers, Result, Subscription, deferred, pattern, sequence};
 use attempt::Consumer;
 
 /// How a consumer works.
@@ -43,6 +48,9 @@ pub struct Options {
     pub backoff: Backoff,
     /// How long a handler may take before it counts as failed. Default 30 s.
     pub handler_limit: Duration,
+    /// How long an event waits for a version of the service that has a handler for it, before it is a dead letter.
+    /// Default 1 h.
+    pub unclaimed_limit: Duration,
     /// Told of every attempt, for metrics.
     pub observer: Option<Observer>,
 }
@@ -54,6 +62,7 @@ impl Default for Options {
             max_deliveries: 8,
             backoff: Backoff::default(),
             handler_limit: Duration::from_secs(30),
+            unclaimed_limit: Duration::from_secs(60 * 60),
             observer: None,
         }
     }
@@ -66,6 +75,7 @@ impl fmt::Debug for Options {
             .field("max_deliveries", &self.max_deliveries)
             .field("backoff", &self.backoff)
             .field("handler_limit", &self.handler_limit)
+            .field("unclaimed_limit", &self.unclaimed_limit)
             .finish_non_exhaustive()
     }
 }
@@ -93,9 +103,10 @@ pub struct Processed<'a> {
 pub enum Outcome {
     /// It was handled.
     Handled,
-    /// It had been handled before; nothing was done.
+    /// It had been handled before, or its type is left out; nothing was done.
     Duplicate,
-    /// It waits in the service's database, for an earlier one of its key or because it was delivered often.
+    /// It waits in the service's database: for an earlier one of its key, for a version of the service that has a
+    /// handler for it, or because it was delivered often.
     Held,
     /// It failed and is tried again.
     Retried,
@@ -143,7 +154,13 @@ pub async fn run(
     let consuming = Box::pin(async {
         let joining = consumer.patiently("subscribe", || bus.subscribe(group, &types));
         let (joined, _) = tokio::join!(joining, shutdown.run_until_cancelled(prepared.cancelled()));
-        if let Some(subscription) = joined? {
+        let Some(subscription) = joined? else {
+            return Ok(());
+        };
+        let leaving = consumer.patiently("leave out types", || {
+            Box::pin(consumer.leave_out(bus.as_ref(), &types))
+        });
+        if leaving.await?.is_some() {
             consume(&consumer, subscription.as_ref()).await;
         }
         Ok(())
@@ -159,6 +176,19 @@ impl Consumer<'_> {
         let mut tx = self.db.begin().await?;
         deferred::release_all(&mut tx, self.group).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Leaves out what the handlers say, but for what others of them are for.
+    async fn leave_out(&self, bus: &dyn Bus, types: &[String]) -> Result<()> {
+        let is_over = |pattern: &&String| !types.contains(pattern);
+        let left_out = self.handlers.left_out().iter().filter(is_over);
+        let left_out: Vec<String> = left_out.cloned().collect();
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        bus.leave_out(self.group, &left_out).await?;
+        // After that, so that what comes once they are wanted again is not taken for late.
+        sequence::forget_types(&self.db, self.group, &left_out).await
     }
 
     /// Tries until it succeeds; `None` when told to stop first.

@@ -11,15 +11,18 @@
 //! on an engine whose transactions run side by side, that one cannot be removed (with nothing to be released behind
 //! it) by a transaction that did not see the new row. One of the two runs again, and sees what the other did.
 //!
-//! Who handles a row first claims it, for as long as handlers may take. A claim counts as an attempt before it has
+//! Who handles a row first claims it, and prolongs that while the handlers run. A claim counts as an attempt before it has
 //! begun, so an event that ends the process each time becomes a dead letter, not a loop. That its effects happen
 //! once is not the claim's work but the inbox's, as everywhere (G3).
+
+mod claimable;
 
 use std::time::Duration;
 
 use data::{Database, Migration, Row, Transaction, params};
 use env::Timestamp;
 
+pub(crate) use self::claimable::Claimable;
 use crate::{CloudEvent, Result};
 
 /// The part of the schema that is ours.
@@ -35,6 +38,10 @@ const MIGRATIONS: &[Migration] = &[
 
 /// Woken by a commit after which something may be due.
 pub(crate) const CHANNEL: &str = "outrigger_deferred";
+
+/// Why an event is a dead letter that nobody could claim.
+const NO_HANDLER: &str = "no version of the service that runs has a handler for it; replay it once one does, or, if none \
+                          will, say `.without(..)` of its type and drop it";
 
 /// The most bytes that are kept of an error.
 const ERROR_LIMIT: usize = 4096;
@@ -158,7 +165,7 @@ pub(crate) async fn take_over(
             (*attempts, None, Some(now), Some(error.as_str()))
         }
     };
-    let json = String::from_utf8_lossy(&event.to_json()?).into_owned();
+    let json = event.to_stored()?;
     tx.execute(
         "INSERT INTO outrigger_deferred (consumer_group, message_id, type, key, position, holds, handlers, event,
                                          attempts, due, dead_at, error, deferred_at)
@@ -195,21 +202,56 @@ async fn follow(tx: &mut Transaction, group: &str, key: &str) -> Result<Option<i
     Ok(last.map(|row| row.get("position")).transpose()?)
 }
 
-/// What may be handled now, the longest due first.
-pub(crate) async fn due(db: &Database, group: &str, limit: usize) -> Result<Vec<Due>> {
-    let find = "SELECT message_id, key, event, handlers, attempts, due FROM outrigger_deferred
-                WHERE consumer_group = $1 AND due <= $2 ORDER BY due, message_id LIMIT $3";
+/// What may be handled now of what is `claimable`, the longest due first.
+pub(crate) async fn due(
+    db: &Database,
+    group: &str,
+    claimable: Claimable<'_>,
+    limit: usize,
+) -> Result<Vec<Due>> {
+    let (condition, more) = claimable.condition(4);
+    let find = format!(
+        "SELECT message_id, key, event, handlers, attempts, due FROM outrigger_deferred
+         WHERE consumer_group = $1 AND due <= $2 AND {condition} ORDER BY due, message_id LIMIT $3"
+    );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = db.query(find, params![group, env::now(), limit]).await?;
+    let mut values = params![group, env::now(), limit].to_vec();
+    values.extend(more);
+    let rows = db.query(&find, &values).await?;
     rows.iter().map(Due::read).collect()
 }
 
-/// When the next will be due.
-pub(crate) async fn next_due(db: &Database, group: &str) -> Result<Option<Timestamp>> {
-    let find =
-        "SELECT MIN(due) FROM outrigger_deferred WHERE consumer_group = $1 AND due IS NOT NULL";
-    let row = db.query_one(find, params![group]).await?;
+/// When the next of what is `claimable` will be due.
+pub(crate) async fn next_due(
+    db: &Database,
+    group: &str,
+    claimable: Claimable<'_>,
+) -> Result<Option<Timestamp>> {
+    let (condition, more) = claimable.condition(2);
+    let find = format!(
+        "SELECT MIN(due) FROM outrigger_deferred WHERE consumer_group = $1 AND due IS NOT NULL AND {condition}"
+    );
+    let mut values = params![group].to_vec();
+    values.extend(more);
+    let row = db.query_one(&find, &values).await?;
     Ok(row.map_or(Ok(None), |row| row.get(0))?)
+}
+
+/// Makes dead letters of what has been due since `before` and is not `claimable`; how many.
+pub(crate) async fn give_up(
+    tx: &mut Transaction,
+    group: &str,
+    claimable: Claimable<'_>,
+    before: Timestamp,
+) -> Result<u64> {
+    let (condition, more) = claimable.condition(5);
+    let give_up = format!(
+        "UPDATE outrigger_deferred SET dead_at = $3, due = NULL, error = $4
+         WHERE consumer_group = $1 AND due < $2 AND NOT {condition}"
+    );
+    let mut values = params![group, before, env::now(), NO_HANDLER].to_vec();
+    values.extend(more);
+    Ok(tx.execute(&give_up, &values).await?)
 }
 
 impl Due {
@@ -240,6 +282,21 @@ impl Due {
         let claimed = tx.execute(claim, values).await? == 1;
         self.attempts += 1;
         Ok(claimed)
+    }
+
+    /// Has nobody else begin an attempt for another `lease` from now.
+    pub(crate) async fn prolong(
+        &self,
+        tx: &mut Transaction,
+        group: &str,
+        lease: Duration,
+    ) -> Result<()> {
+        let prolong = "UPDATE outrigger_deferred SET due = $4
+                       WHERE consumer_group = $1 AND message_id = $2 AND attempts = $3 AND due IS NOT NULL";
+        let until = later(env::now(), lease);
+        let values = params![group, self.id.as_str(), self.attempts, until];
+        tx.execute(prolong, values).await?;
+        Ok(())
     }
 
     /// Ends it: it was handled. The next of its key goes on.

@@ -83,7 +83,7 @@ struct Inner {
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
-    /// What it subscribed to.
+    /// What it wants.
     pub types: Vec<String>,
     /// Events that it has not acknowledged: being handled, or waiting for their turn.
     pub pending: u64,
@@ -216,6 +216,15 @@ impl Inner {
         Ok(group)
     }
 
+    async fn leave_out(&self, name: &str, types: &[String]) -> Result<()> {
+        let _joining = self.joining.lock().await;
+        let mut tx = self.db.begin().await?;
+        log::leave_out(&mut tx, name, types).await?;
+        tx.commit().await?;
+        self.wake(name);
+        Ok(())
+    }
+
     async fn rewind(
         &self,
         name: &str,
@@ -259,6 +268,10 @@ impl Bus for EmbeddedBus {
             let db = self.inner.db.clone();
             Ok(Box::new(subscription::Embedded::new(db, group)) as Box<dyn Subscription>)
         })
+    }
+
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.inner.leave_out(group, types))
     }
 
     fn rewind<'a>(

@@ -87,6 +87,8 @@ where
 #[derive(Clone, Default)]
 pub struct Handlers {
     entries: Vec<Entry>,
+    /// Patterns that are handled no more.
+    left_out: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -101,6 +103,17 @@ pub(crate) struct Entry {
     /// Whether it does something outside of its transaction first, which may take long.
     pub(crate) prepares: bool,
     pub(crate) start: Arc<Start>,
+}
+
+/// What is to be done with events of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// There is a handler.
+    Handled,
+    /// Nothing, for good.
+    LeftOut,
+    /// Another version of the service may handle it.
+    Unknown,
 }
 
 impl Entry {
@@ -221,6 +234,17 @@ impl Handlers {
         self
     }
 
+    /// Leaves out what an earlier version of the service handled with exactly this `pattern`, for good: its group wants
+    /// it no more, and what waits of it is given up.
+    ///
+    /// A version that merely has no handler for a type leaves out nothing, for it may be the older one: see
+    /// [`consumer`](crate::consumer). Say this for one release, and take it away before the type is handled again.
+    #[must_use]
+    pub fn without(mut self, pattern: &str) -> Self {
+        self.left_out.push(pattern.to_owned());
+        self
+    }
+
     /// The types and patterns that are handled, each once.
     pub fn types(&self) -> Vec<String> {
         let mut types: Vec<String> = Vec::new();
@@ -241,6 +265,29 @@ impl Handlers {
             !known || entry.version.is_none() || entry.is_for_version_of(event)
         };
         self.entries.iter().filter(covering).filter(reads)
+    }
+
+    /// The patterns that are left out.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// What is to be done here with events of a type.
+    pub(crate) fn stance(&self, kind: &str) -> Stance {
+        let mut handled = self.entries.iter().map(|entry| &*entry.pattern);
+        if handled.any(|pattern| pattern::covers(pattern, kind)) {
+            return Stance::Handled;
+        }
+        let mut left_out = self.left_out.iter();
+        if left_out.any(|pattern| pattern::covers(pattern, kind)) {
+            return Stance::LeftOut;
+        }
+        Stance::Unknown
+    }
+
+    /// The names of all handlers.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.name)
     }
 
     fn add(

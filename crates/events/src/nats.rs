@@ -46,6 +46,9 @@ use pump::Pump;
 use stream::Properties;
 use subscription::{Member, Shared};
 
+/// How long closing may take.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// See the [module](self). Clones are handles of one connection.
 #[derive(Clone)]
 pub struct NatsBus {
@@ -57,7 +60,7 @@ struct Inner {
     /// What is known of the stream, once it was seen.
     stream: tokio::sync::Mutex<Option<Properties>>,
     stop: CancellationToken,
-    pumps: TaskTracker,
+    tasks: TaskTracker,
 }
 
 impl NatsBus {
@@ -77,14 +80,11 @@ impl NatsBus {
                 connection: Connection::open(target).await?,
                 stream: tokio::sync::Mutex::new(None),
                 stop: CancellationToken::new(),
-                pumps: TaskTracker::new(),
+                tasks: TaskTracker::new(),
             }),
         };
         match bus.inner.ready().await {
-            Ok(_) => {
-                let connection = bus.inner.connection.clone();
-                bus.inner.pumps.spawn(check::warn(connection));
-            }
+            Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 tracing::warn!(
                     server = name,
@@ -94,14 +94,20 @@ impl NatsBus {
             }
             Err(error) => return Err(error),
         }
+        let (connection, stop) = (bus.inner.connection.clone(), bus.inner.stop.clone());
+        let checking = async move { stop.run_until_cancelled(check::warn(connection)).await };
+        bus.inner.tasks.spawn(checking);
         Ok(bus)
     }
 
-    /// Ends every subscription, gives back what they had not settled, and waits until the server has heard it.
+    /// Ends every subscription, gives back what they had not settled, and waits until the server has heard it, but not
+    /// longer than 5 seconds. Without a connection there is nothing to wait for.
     pub async fn close(&self) {
         self.inner.stop.cancel();
-        self.inner.pumps.close();
-        self.inner.pumps.wait().await;
+        self.inner.tasks.close();
+        if env::timeout(CLOSE, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!("NATS did not hear that the bus is closed; leases run out");
+        }
     }
 }
 
@@ -143,7 +149,7 @@ impl Inner {
             source: error.into(),
         })?;
         let pump = Pump::new(Arc::clone(&shared), inbox, number);
-        self.pumps.spawn(pump.run());
+        self.tasks.spawn(pump.run());
         Ok(Member { shared })
     }
 }
@@ -161,6 +167,13 @@ impl Bus for NatsBus {
         Box::pin(async move {
             let member = self.inner.subscribe(group, types).await?;
             Ok(Box::new(member) as Box<dyn Subscription>)
+        })
+    }
+
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (_, stream) = self.inner.ready().await?;
+            group::leave_out(&self.inner.connection, stream.partitions, group, types).await
         })
     }
 

@@ -1,5 +1,7 @@
 //! Which types of events are wanted: an exact type, or all that begin with what stands before `.*`.
 
+use data::Value;
+
 use crate::{Error, Result, envelope::NAME_LIMIT};
 
 /// Refuses what no type of an event can match.
@@ -36,4 +38,28 @@ pub(crate) fn includes(wide: &str, narrow: &str) -> bool {
         (None, Some(_)) => false,
         (_, None) => covers(wide, narrow),
     }
+}
+
+/// The SQL condition on the column `type` that one of `patterns` covers it, its parameters numbered from `first`.
+pub(crate) fn condition<'p>(
+    patterns: impl IntoIterator<Item = &'p str>,
+    first: usize,
+) -> (String, Vec<Value>) {
+    let mut conditions = vec!["1 = 0".to_owned()];
+    let mut values = Vec::new();
+    for pattern in patterns {
+        let number = first + values.len();
+        match prefix(pattern) {
+            None => {
+                conditions.push(format!("type = ${number}"));
+                values.push(pattern.into());
+            }
+            Some(prefix) => {
+                let length = prefix.len();
+                conditions.push(format!("substr(type, 1, {length}) = ${number}"));
+                values.push(prefix.into());
+            }
+        }
+    }
+    (conditions.join(" OR "), values)
 }

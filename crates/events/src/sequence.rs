@@ -10,7 +10,8 @@
 //! gap; and 1 in an event that is newer than all before it is a new beginning (the producer has forgotten the key, or
 //! has a new database). So both sides may [forget] when they like.
 //!
-//! An event that has a `sequence` when it is published keeps it: it is forwarded.
+//! An event that has a `sequence` when it is published keeps it: it is forwarded. One with a foreign `source` gets none,
+//! for two services may publish in its name; nor does one without a key.
 
 mod receiver;
 mod sender;
@@ -20,7 +21,7 @@ use env::Timestamp;
 
 pub(crate) use self::receiver::note;
 pub(crate) use self::sender::assign;
-use crate::{CloudEvent, Result};
+use crate::{CloudEvent, Result, pattern};
 
 /// The name of the extension.
 pub const EXTENSION: &str = "sequence";
@@ -112,6 +113,19 @@ pub async fn missing(db: &Database) -> Result<u64> {
     let sum = "SELECT CAST(COALESCE(SUM(last - first + 1), 0) AS BIGINT) FROM outrigger_gaps";
     let row = db.query_one(sum, params![]).await?;
     Ok(row.map_or(Ok(0), |row| row.get(0))?)
+}
+
+/// Forgets what `group` has received of types, which it wants no more: should it want them again, they begin anywhere.
+pub(crate) async fn forget_types(db: &Database, group: &str, types: &[String]) -> Result<()> {
+    let (condition, more) = pattern::condition(types.iter().map(String::as_str), 2);
+    let mut values = params![group].to_vec();
+    values.extend(more);
+    for table in ["outrigger_received", "outrigger_gaps"] {
+        let forget = format!("DELETE FROM {table} WHERE consumer_group = $1 AND ({condition})");
+        let forgetting = db.transaction(async |mut tx| tx.execute(&forget, &values).await);
+        forgetting.await?;
+    }
+    Ok(())
 }
 
 /// Forgets keys that were not used since `before`, and gaps that were found before it; how many rows.

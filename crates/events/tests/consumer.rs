@@ -96,6 +96,13 @@ impl Service {
         Consumer { stop, task }
     }
 
+    /// As another version of the service does that joins.
+    async fn ask_for(&self, pattern: &str) {
+        let types = [pattern.to_owned()];
+        let joined = self.bus.subscribe(GROUP, &types).await;
+        drop(joined.expect("subscribed"));
+    }
+
     async fn notes(&self) -> Vec<String> {
         let all = "SELECT text FROM notes ORDER BY position";
         let rows = self.db.query(all, params![]).await.expect("notes");
@@ -332,35 +339,87 @@ async fn what_cannot_be_read_is_a_dead_letter_at_once() {
     );
 }
 
+/// Events of two types by turns, of one key.
+async fn publish_by_turns(service: &Service, numbers: std::ops::Range<u32>) {
+    let kinds = ["order.created", "order.paid"];
+    let events = numbers.map(|number| event(kinds[number as usize % 2], "a", number));
+    service
+        .bus
+        .publish(events.collect())
+        .await
+        .expect("published");
+}
+
+async fn note_raw(tx: &mut Transaction, event: CloudEvent) -> Result<(), BoxError> {
+    note(tx, event.id).await
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_type_that_no_handler_takes_any_more_is_not_lost() {
+async fn g4_ordered_what_has_no_handler_here_waits_for_a_version_that_has_one() {
     let service = Service::new().await;
-    let newer = [String::from("order.*")];
+    let newer = || Handlers::new().on_raw("order.*", note_raw);
+    service.ask_for("order.*").await;
     let consumer = service.start(noting());
-    eventually("it listens", async || {
-        !service.bus.groups().await.expect("groups").is_empty()
-    })
-    .await;
-    // A newer version of the service joins, and takes more.
-    drop(
-        service
-            .bus
-            .subscribe(GROUP, &newer)
-            .await
-            .expect("subscribed"),
-    );
-    let paid = event("order.paid", "a", 1);
-    service.bus.publish(vec![paid]).await.expect("published");
-    service.until_settled().await;
+    publish_by_turns(&service, 0..4).await;
+    // Longer than any number of attempts takes.
+    env::sleep(Duration::from_secs(1800)).await;
+    assert_eq!(service.notes().await, ["a-0"]);
+    let newer = service.start(newer());
+    assert_eq!(service.until_notes(4).await, ["a-0", "a-1", "a-2", "a-3"]);
+    assert!(service.dead_letters().await.is_empty());
     consumer.stop().await;
-    let letters = service.dead_letters().await;
-    assert!(
-        letters[0]
-            .error
-            .contains("no handler of notification-service takes events of type order.paid"),
-        "{}",
-        letters[0].error
-    );
+    newer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_version_takes_is_a_dead_letter_after_a_while() {
+    let service = Service::new().await;
+    let newer = || Handlers::new().on_raw("order.*", note_raw);
+    service.ask_for("order.*").await;
+    let options = Options {
+        unclaimed_limit: Duration::from_secs(10),
+        ..service.options()
+    };
+    let consumer = service.start_with(service.bus.clone(), noting(), options);
+    publish_by_turns(&service, 1..3).await;
+    let letter = service.until_dead().await;
+    assert_eq!((letter.event.id.as_str(), letter.held), ("a-1", 1));
+    assert!(letter.error.contains("has a handler"), "{}", letter.error);
+    consumer.stop().await;
+    let newer = service.start(newer());
+    let replayed = service.letters().replay(&Filter::id("a-1")).await;
+    assert_eq!(replayed.expect("replayed"), 1);
+    assert_eq!(service.until_notes(2).await, ["a-1", "a-2"]);
+    newer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_version_leaves_out_holds_nothing_and_comes_no_more() {
+    let service = Service::new().await;
+    let older = || Handlers::new().on_raw("order.*", note_raw);
+    service.ask_for("order.*").await;
+    // It was taken over by a version that knows neither that it was handled nor that it was left out.
+    let consumer = service.start(noting());
+    publish_by_turns(&service, 1..3).await;
+    let held = async || service.outcomes().len() == 2;
+    eventually("both wait", held).await;
+    consumer.stop().await;
+
+    let newer = service.start(noting().without("order.*"));
+    assert_eq!(service.until_notes(1).await, ["a-2"]);
+    let types = async || service.bus.groups().await.expect("groups")[0].types.clone();
+    assert_eq!(types().await, ["order.created"]);
+    publish_by_turns(&service, 3..5).await;
+    assert_eq!(service.until_notes(2).await, ["a-2", "a-4"]);
+    // An old replica is started once more: what it wants comes to the new one, too.
+    let old = service.start(older());
+    eventually("it has joined", async || types().await.len() == 2).await;
+    old.stop().await;
+    publish_by_turns(&service, 5..7).await;
+    assert_eq!(service.until_notes(3).await, ["a-2", "a-4", "a-6"]);
+    service.until_settled().await;
+    newer.stop().await;
+    assert!(service.dead_letters().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -329,6 +329,85 @@ async fn g2_not_lost_and_no_crash_loop_when_an_event_ends_the_process_each_time(
     consumer.stop().await;
 }
 
+/// A handler that only a newer version has is not taken for done by an older one.
+#[tokio::test(start_paused = true)]
+async fn g2_not_lost_a_handler_that_the_older_version_does_not_have() {
+    async fn fail(_: &mut Transaction, _: CloudEvent) -> Result<(), BoxError> {
+        Err("not yet".into())
+    }
+    async fn audit(tx: &mut Transaction, mut event: CloudEvent) -> Result<(), BoxError> {
+        event.id = format!("audit {}", event.id);
+        note(tx, event).await
+    }
+    let service = Service::new().await;
+    let older = || Handlers::new().on_raw("order.created", note);
+    let newer = service.start(older().on_raw("order.created", fail));
+    service.publish(&[("a", 1), ("a", 2)]).await;
+    eventually("both wait", async || service.deferred().await == 2).await;
+    newer.stop().await;
+    let older_one = service.start(older());
+    env::sleep(Duration::from_secs(600)).await;
+    assert_eq!(service.deferred().await, 2);
+    let newer = service.start(older().on_raw("order.created", audit));
+    service
+        .until_notes(&["a-1", "audit a-1", "a-2", "audit a-2"])
+        .await;
+    older_one.stop().await;
+    newer.stop().await;
+}
+
+/// However long it takes, and however many replicas look.
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_is_claimed_by_one_alone() {
+    async fn file(tx: &mut Transaction, _: CloudEvent, it: CloudEvent) -> Result<(), BoxError> {
+        note(tx, it).await
+    }
+    let service = Service::new().await;
+    let begun = Arc::new(AtomicU32::new(0));
+    let slow = || {
+        let begun = Arc::clone(&begun);
+        move |event: CloudEvent| {
+            let begun = Arc::clone(&begun);
+            async move {
+                if begun.fetch_add(1, Relaxed) == 0 {
+                    return Err("the first time it fails".into());
+                }
+                env::sleep(Duration::from_secs(29)).await;
+                Ok(event)
+            }
+        }
+    };
+    let handlers = || {
+        let none = |_| async { Ok(()) };
+        async fn nothing(_: &mut Transaction, _: CloudEvent, (): ()) -> Result<(), BoxError> {
+            env::sleep(Duration::from_secs(29)).await;
+            Err("and they too".into())
+        }
+        let mut handlers = Handlers::new().on_raw_prepared("order.*", slow(), file);
+        for _ in 0..3 {
+            handlers = handlers.on_raw_prepared("order.*", none, nothing);
+        }
+        handlers
+    };
+    let options = || consumer::Options {
+        max_deliveries: 2,
+        ..consumer::Options::default()
+    };
+    let consumers = [(); 2].map(|()| service.start_with(handlers(), options()));
+    service.publish(&[("a", 1)]).await;
+    // Three of them from the bus, and then all four.
+    env::sleep(Duration::from_secs(7 * 29)).await;
+    let dead = service.until_dead(1).await;
+    assert_eq!(
+        (dead[0].attempts, dead[0].error.as_str()),
+        (2, "and they too")
+    );
+    assert_eq!(begun.load(Relaxed), 2);
+    for consumer in consumers {
+        consumer.stop().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_comes_in_pages() {
     let service = Service::new().await;

@@ -20,7 +20,9 @@ const NOTES: &[Migration] = &[Migration::new(
 
 async fn commit(db: &Database, events: impl IntoIterator<Item = CloudEvent>) {
     let mut tx = db.begin().await.expect("begun");
-    for event in events {
+    for mut event in events {
+        // Its own, so that it is numbered.
+        event.source.clear();
         tx.publish_raw(event).expect("published");
     }
     tx.commit().await.expect("committed");

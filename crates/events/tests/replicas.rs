@@ -1,5 +1,6 @@
-//! Several replicas of a service on one PostgreSQL database: once and in order, though handlers fail and keys wait.
+//! Several replicas of a service on one PostgreSQL database, with either bus: once and in order, though handlers fail and keys wait.
 
+mod conformance;
 mod support;
 
 use std::{
@@ -10,9 +11,11 @@ use std::{
 
 use data::{Database, Migration, Transaction, params};
 use env::BoxError;
-use events::{Backoff, Bus, CloudEvent, DeadLetters, Handlers, consumer, dead_letters::Filter};
+use events::{
+    Backoff, Bus, CloudEvent, DeadLetters, Handlers, NatsBus, consumer, dead_letters::Filter, nats,
+};
 use outrigger_events as events;
-use servers::Postgres;
+use servers::{Nats, Postgres};
 use support::{Folder, event, eventually};
 use tokio_util::sync::CancellationToken;
 
@@ -47,15 +50,48 @@ async fn numbers(db: &Database, sql: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn g3_once_and_g4_ordered_on_postgresql_whatever_fails() {
+    let folder = Folder::new();
+    let bus: Arc<dyn Bus> = folder.bus().await;
+    whatever_fails(&vec![bus; REPLICAS]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g3_once_and_g4_ordered_on_postgresql_and_nats_whatever_fails() {
+    let server = Nats::start(servers::nats::Options::default()).await;
+    let server = server.expect("a server");
+    let mut connections = Vec::new();
+    for _ in 0..REPLICAS {
+        connections.push(connect(&server).await);
+    }
+    whatever_fails(&connections).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g2_not_lost_and_g4_ordered_while_two_versions_run_on_postgresql_and_nats() {
+    support::real_time();
+    let postgres = Postgres::start().await.expect("a server");
+    let url = postgres.database("versions").await.expect("a database");
+    let db = Database::open(&url).await.expect("open").owned_by(GROUP);
+    let nats = Nats::start(servers::nats::Options::default()).await;
+    let nats = nats.expect("a server");
+    conformance::two_versions_run(connect(&nats).await, db).await;
+}
+
+async fn connect(server: &Nats) -> Arc<dyn Bus> {
+    let bus = NatsBus::connect(&server.url(), nats::Options::default()).await;
+    Arc::new(bus.expect("a bus"))
+}
+
+/// A replica for each of `buses`, which are connections to one.
+async fn whatever_fails(buses: &[Arc<dyn Bus>]) {
     let server = Postgres::start().await.expect("a server");
     let url = server.database("replicas").await.expect("a database");
-    let folder = Folder::new();
-    let bus = folder.bus().await;
+    let bus = &buses[0];
     let trouble = Arc::new(Mutex::new(Trouble::default()));
     let stop = CancellationToken::new();
     let mut tasks = Vec::new();
     let mut dbs = Vec::new();
-    for _ in 0..REPLICAS {
+    for bus in buses {
         let db = replica(&url).await;
         let told = Arc::clone(&trouble);
         let check = move |event: CloudEvent| {
@@ -87,7 +123,7 @@ async fn g3_once_and_g4_ordered_on_postgresql_whatever_fails() {
             },
             ..consumer::Options::default()
         };
-        let (bus, stop): (Arc<dyn Bus>, _) = (bus.clone(), stop.clone());
+        let (bus, stop) = (Arc::clone(bus), stop.clone());
         let consumed = db.clone();
         tasks.push(tokio::spawn(async move {
             consumer::run(consumed, bus, GROUP, handlers, options, stop).await
@@ -100,10 +136,11 @@ async fn g3_once_and_g4_ordered_on_postgresql_whatever_fails() {
     }
     let db = &dbs[0];
     eventually("every key waits behind its dead letter", async || {
-        let groups = bus.groups().await.expect("groups");
-        let taken = groups.first().is_some_and(|group| group.pending == 0);
+        let taken =
+            "SELECT (SELECT count(*) FROM notes) + (SELECT count(*) FROM outrigger_deferred)";
         let waits = "SELECT count(*) FROM outrigger_deferred WHERE due IS NOT NULL";
-        taken && numbers(db, waits).await == 0
+        let total = KEYS.len() as i64 * i64::from(NUMBERS);
+        numbers(db, waits).await == 0 && numbers(db, taken).await == total
     })
     .await;
     let dead = "SELECT count(*) FROM outrigger_deferred WHERE dead_at IS NOT NULL";

@@ -13,6 +13,7 @@ use events::{
 use outrigger_events as events;
 use servers::Postgres;
 use support::{Folder, eventually, follow_the_paused_clock, soon, take};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const GROUP: &str = "notification-service";
@@ -33,11 +34,25 @@ async fn count(tx: &mut Transaction, _: CloudEvent) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// Two handlers, because each event is then noted twice.
+fn counting() -> Handlers {
+    Handlers::new()
+        .on_raw("order.*", count)
+        .on_raw("order.created", count)
+}
+
 struct Reader {
     db: Database,
     bus: Arc<EmbeddedBus>,
     handled: i64,
+    running: Option<Running>,
     _folder: Folder,
+}
+
+/// A consumer that runs.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<events::Result<()>>,
 }
 
 impl Reader {
@@ -52,22 +67,35 @@ impl Reader {
         let counts = "CREATE TABLE counts (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)";
         let counts = [data::Migration::new(1, "counts", counts)];
         db.migrate(&counts).await.expect("migrated");
-        // Two, because each event is then noted twice.
-        let handlers = Handlers::new()
-            .on_raw("order.*", count)
-            .on_raw("order.created", count);
-        let options = consumer::Options::default();
-        let (consumed, subscribed) = (db.clone(), bus.clone());
-        tokio::spawn(async move {
-            let stop = CancellationToken::new();
-            consumer::run(consumed, subscribed, GROUP, handlers, options, stop).await
-        });
-        Self {
+        let mut reader = Self {
             db,
             bus,
             handled: 0,
+            running: None,
             _folder: folder,
-        }
+        };
+        reader.start(counting());
+        reader
+    }
+
+    fn start(&mut self, handlers: Handlers) {
+        let stop = CancellationToken::new();
+        let (db, bus) = (self.db.clone(), self.bus.clone());
+        let options = consumer::Options::default();
+        let run = consumer::run(db, bus, GROUP, handlers, options, stop.clone());
+        let task = tokio::spawn(run);
+        self.running = Some(Running { stop, task });
+    }
+
+    async fn stop(&mut self) {
+        let Running { stop, task } = self.running.take().expect("it runs");
+        stop.cancel();
+        task.await.expect("no panic").expect("stopped");
+    }
+
+    async fn until_types(&self, count: usize) {
+        let wanted = async || self.bus.groups().await.expect("groups")[0].types.len() == count;
+        eventually("so many types are wanted", wanted).await;
     }
 
     /// Has an event handled.
@@ -263,4 +291,56 @@ async fn a_number_that_an_event_has_already_stays() {
     let all = bus.subscribe("all", &types).await.expect("subscribed");
     let taken = take(all.as_ref(), 1).await;
     assert_eq!(taken[0].event.extensions[EXTENSION], "41");
+}
+
+/// Two services may publish in one name, and would count apart; what has no key has nothing before it.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_counted_has_no_number() {
+    let folder = Folder::new();
+    let (db, bus) = (folder.database("order-service").await, folder.bus().await);
+    let mut tx = db.begin().await.expect("begun");
+    let event = |key: &str| CloudEvent::new("order.created", key, serde_json::json!(1));
+    let (mut foreign, mut keyless) = (event("foreign"), event("keyless"));
+    foreign.source = "https://example.com/till".to_owned();
+    keyless.partitionkey = None;
+    for event in [foreign, keyless, event("own")] {
+        tx.publish_raw(event).expect("published");
+    }
+    tx.commit().await.expect("committed");
+    let stop = CancellationToken::new();
+    let options = relay::Options::default();
+    tokio::spawn(relay::run(db.clone(), bus.clone(), options, stop));
+    let types = ["order.*".to_owned()];
+    let all = bus.subscribe("all", &types).await.expect("subscribed");
+    let mut numbered = Vec::new();
+    for _ in 0..3 {
+        let taken = take(all.as_ref(), 1).await;
+        if taken[0].event.extensions.contains_key(EXTENSION) {
+            numbered.push(taken[0].event.key().to_owned());
+        }
+        all.ack(&taken[0]).await.expect("acknowledged");
+    }
+    assert_eq!(numbered, ["own"]);
+    let rows = "SELECT count(*) FROM outrigger_sequences";
+    let row = db.query_one(rows, params![]).await.expect("counted");
+    assert_eq!(row.expect("a count").get::<i64>(0).expect("a number"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_type_that_was_left_out_for_a_while_is_no_gap() {
+    let mut reader = Reader::new().await;
+    reader.receive_all("7", [1, 2]).await;
+    let mut keyless = numbered("7", 9);
+    keyless.partitionkey = None;
+    reader.receive(keyless).await;
+    reader.stop().await;
+    reader.start(Handlers::new().without("order.*").without("order.created"));
+    reader.until_types(0).await;
+    reader.stop().await;
+    let missed = vec![numbered("7", 3), numbered("7", 4)];
+    reader.bus.publish(missed).await.expect("published");
+    reader.start(counting());
+    reader.until_types(2).await;
+    reader.receive_all("7", [5, 6]).await;
+    assert_eq!(reader.gaps().await, []);
 }

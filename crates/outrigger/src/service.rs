@@ -122,6 +122,13 @@ impl Service {
         })
     }
 
+    /// Leaves out the events that an earlier version of the service handled with exactly this type or `pattern`, for good.
+    /// Without it they come all the same, and wait for a version that handles them ([`Handlers::without`]).
+    #[must_use]
+    pub fn without(self, pattern: &'static str) -> Self {
+        self.subscribe(move |_, handlers| handlers.without(pattern))
+    }
+
     /// Lets later events of its key pass one that the handler added last could not handle. Without it they wait
     /// until that one is handled, replayed or dropped ([`Handlers::or_skip`]).
     #[must_use]

@@ -30,10 +30,16 @@ pub struct Options {
     pub sync_always: bool,
     /// The user and the password that clients need. Default: none.
     pub user: Option<(String, String)>,
+    /// The token that clients need. Default: none.
+    pub token: Option<String>,
     /// The certificate and the key, as PEM files, when it takes only TLS. Default: plain TCP.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The largest message, in bytes. Default: the server's own, 1 MiB.
     pub max_payload: Option<usize>,
+    /// How many bytes its store may have. Default: what the disk has.
+    pub max_store: Option<u64>,
+    /// Whether it has no monitoring, as by the server's own default. Default: it has.
+    pub unmonitored: bool,
 }
 
 /// A server of its own, with its own store; it ends when this is dropped, or with the test.
@@ -72,22 +78,24 @@ impl Nats {
         Ok(server)
     }
 
-    /// Where clients connect, with the user and the password where it has some.
+    /// Where clients connect, with user and password or the token where it has them.
     pub fn url(&self) -> String {
         let scheme = if self.options.tls.is_some() {
             "tls"
         } else {
             "nats"
         };
-        let user = match &self.options.user {
-            Some((user, password)) => format!("{user}:{password}@"),
-            None => String::new(),
+        let who = match (&self.options.user, &self.options.token) {
+            (Some((user, password)), _) => format!("{user}:{password}@"),
+            (None, Some(token)) => format!("{token}@"),
+            (None, None) => String::new(),
         };
-        format!(
-            "{scheme}://{user}localhost:{}?monitor={}",
-            self.port,
-            self.monitor_url()
-        )
+        let monitor = if self.options.unmonitored {
+            String::new()
+        } else {
+            format!("?monitor={}", self.monitor_url())
+        };
+        format!("{scheme}://{who}localhost:{}{monitor}", self.port)
     }
 
     /// Where it answers plain TCP.
@@ -163,19 +171,21 @@ impl Nats {
 
     fn configuration(&self) -> String {
         let store = self.folder.join("store");
-        let mut text = format!(
-            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n",
-            self.port, self.monitor
-        );
+        let mut text = format!("listen: \"127.0.0.1:{}\"\n", self.port);
+        // A String takes whatever is written to it.
+        if !self.options.unmonitored {
+            _ = writeln!(text, "http: \"127.0.0.1:{}\"", self.monitor);
+        }
         let sync = if self.options.sync_always {
             "sync_interval: always"
         } else {
             ""
         };
-        // A String takes whatever is written to it.
+        let most = self.options.max_store;
+        let most = most.map_or(String::new(), |most| format!("max_file_store: {most}"));
         _ = writeln!(
             text,
-            "jetstream {{ store_dir: {}\n{sync} }}",
+            "jetstream {{ store_dir: {}\n{sync}\n{most} }}",
             quoted(&store)
         );
         if let Some((user, password)) = &self.options.user {
@@ -183,6 +193,9 @@ impl Nats {
                 text,
                 "authorization {{ user: \"{user}\", password: \"{password}\" }}"
             );
+        }
+        if let Some(token) = &self.options.token {
+            _ = writeln!(text, "authorization {{ token: \"{token}\" }}");
         }
         if let Some((certificate, key)) = &self.options.tls {
             let (certificate, key) = (quoted(certificate), quoted(key));

@@ -6,6 +6,7 @@ use super::{Outcome, attempt::Consumer};
 use crate::{
     CloudEvent, Delivery, Result, Subscription,
     deferred::{self, Burden, Plan, Standing, Taken},
+    handlers::Stance,
     sequence,
 };
 
@@ -40,6 +41,10 @@ impl Consumer<'_> {
 
     /// Handles an event or takes it over. An error means that neither could be done now.
     async fn take(&self, event: &CloudEvent, delivered: u32) -> Result<Outcome> {
+        let stance = self.handlers.stance(&event.kind);
+        if stance == Stance::LeftOut {
+            return Ok(Outcome::Duplicate);
+        }
         match deferred::standing(&self.db, self.group, event).await? {
             Standing::TakenOver => return Ok(Outcome::Duplicate),
             Standing::Held => {
@@ -50,7 +55,8 @@ impl Consumer<'_> {
             }
             Standing::Free => {}
         }
-        if delivered >= SUSPECT {
+        // What another version of the service handles keeps its place among those of its key.
+        if stance == Stance::Unknown || delivered >= SUSPECT {
             let plan = Plan::Retry {
                 after: std::time::Duration::ZERO,
                 attempts: 0,

@@ -15,14 +15,18 @@ use super::{
 };
 use crate::{
     CloudEvent, Result,
-    deferred::{self, CHANNEL, Due, Plan},
+    deferred::{self, CHANNEL, Claimable, Due, Plan},
+    handlers::Stance,
 };
 
 /// How often the table is looked at, whoever may have said that there is something in it: another replica, or an
 /// operator's command, says nothing here.
 const POLL: Duration = Duration::from_secs(1);
-/// How much longer than its handlers may take an event is claimed for.
+/// How much longer than one run of a handler may take an event is claimed for. A third of it is enough to say that it
+/// still runs: it may run again, and others after it.
 const CLAIM_MARGIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether something has waited too long for a handler.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 impl Consumer<'_> {
     /// Handles what is due until `shutdown`, and then finishes what it has begun.
@@ -34,6 +38,8 @@ impl Consumer<'_> {
         let mut claiming = pin!(Fuse::terminated());
         let mut failures = 0;
         let mut look_at = env::instant();
+        // What was due before could not have been claimed by a version that starts now, too.
+        let mut give_up_at = env::instant() + self.options.unclaimed_limit;
         loop {
             let stopping = self.shutdown.is_cancelled();
             let is_looking = !claiming.is_terminated();
@@ -43,8 +49,13 @@ impl Consumer<'_> {
                 Some(()) = running.next() => look_at = env::instant(),
                 () = env::sleep_until(look_at), if !stopping && !is_looking && running.len() < bound => {
                     // Should anything change while it looks, it looks again.
-                    look_at = env::instant() + POLL;
-                    claiming.set(self.claim(bound - running.len()).fuse());
+                    let now = env::instant();
+                    look_at = now + POLL;
+                    let gives_up = now >= give_up_at;
+                    if gives_up {
+                        give_up_at = now + GIVE_UP;
+                    }
+                    claiming.set(self.look(bound - running.len(), gives_up).fuse());
                 }
                 claimed = &mut claiming, if is_looking => match claimed {
                     Ok((claimed, next)) => {
@@ -66,16 +77,46 @@ impl Consumer<'_> {
         }
     }
 
+    async fn look(&self, limit: usize, gives_up: bool) -> Result<(Vec<Due>, Duration)> {
+        if gives_up {
+            self.give_up_unclaimed().await?;
+        }
+        self.claim(limit).await
+    }
+
+    /// Makes dead letters of what no version of the service that runs has a handler for.
+    async fn give_up_unclaimed(&self) -> Result<()> {
+        let before = env::now().saturating_sub(self.options.unclaimed_limit);
+        let before = before.unwrap_or(Timestamp::MIN);
+        let mut tx = self.db.begin().await?;
+        let given_up = deferred::give_up(&mut tx, self.group, self.claimable(), before).await?;
+        tx.commit().await?;
+        if given_up > 0 {
+            let group = self.group;
+            tracing::error!(
+                group,
+                given_up,
+                "dead letters: no handler has come for them"
+            );
+        }
+        Ok(())
+    }
+
+    fn claimable(&self) -> Claimable<'_> {
+        Claimable(&self.handlers)
+    }
+
+    /// For how long an event is claimed, unless it is prolonged.
+    fn lease(&self) -> Duration {
+        self.options.handler_limit + CLAIM_MARGIN
+    }
+
     /// Claims what is due; and says when to look again, if that is nothing.
     async fn claim(&self, limit: usize) -> Result<(Vec<Due>, Duration)> {
         let mut claimed = Vec::new();
         let mut refused = None;
-        for mut due in deferred::due(&self.db, self.group, limit).await? {
-            let event = due.event.as_ref().ok();
-            let handlers = event.map_or(0, |event| self.handlers.matching(event).count());
-            let handlers = u32::try_from(handlers.max(1)).unwrap_or(u32::MAX);
-            let lease = self.options.handler_limit.saturating_mul(handlers) + CLAIM_MARGIN;
-            match self.try_to_claim(&mut due, lease).await {
+        for mut due in deferred::due(&self.db, self.group, self.claimable(), limit).await? {
+            match self.try_to_claim(&mut due).await {
                 Ok(true) => claimed.push(due),
                 Ok(false) => {}
                 // Mostly another replica that claims it too. What is claimed already must not be lost by it.
@@ -87,16 +128,16 @@ impl Consumer<'_> {
         {
             return Err(error);
         }
-        let next = match deferred::next_due(&self.db, self.group).await {
+        let next = match deferred::next_due(&self.db, self.group, self.claimable()).await {
             Err(error) if claimed.is_empty() => return Err(error),
             next => next.ok().flatten(),
         };
         Ok((claimed, next.map_or(POLL, |next| until(next).min(POLL))))
     }
 
-    async fn try_to_claim(&self, due: &mut Due, lease: Duration) -> Result<bool> {
+    async fn try_to_claim(&self, due: &mut Due) -> Result<bool> {
         let mut tx = self.db.begin().await?;
-        let claimed = due.claim(&mut tx, self.group, lease).await?;
+        let claimed = due.claim(&mut tx, self.group, self.lease()).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -105,7 +146,12 @@ impl Consumer<'_> {
         match &due.event {
             Ok(event) => {
                 let work = self.handle(&due, event);
-                self.about(event, due.attempts, work).await;
+                let work = self.about(event, due.attempts, work);
+                tokio::select! {
+                    biased;
+                    () = work => {}
+                    () = self.keep(&due) => {}
+                }
             }
             Err(error) => {
                 let (group, id) = (self.group, &due.id);
@@ -118,9 +164,29 @@ impl Consumer<'_> {
         }
     }
 
+    /// Keeps the claim, for as long as it is polled.
+    async fn keep(&self, due: &Due) {
+        loop {
+            env::sleep(self.lease() / 3).await;
+            if let Err(error) = self.try_to_prolong(due).await {
+                let (group, id, error) = (self.group, &due.id, chain(&error));
+                tracing::debug!(group, id, error, "cannot prolong the claim of an event");
+            }
+        }
+    }
+
+    async fn try_to_prolong(&self, due: &Due) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        due.prolong(&mut tx, self.group, self.lease()).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn handle(&self, due: &Due, event: &CloudEvent) {
         let started = env::instant();
         let most = self.options.max_deliveries;
+        if self.handlers.stance(&event.kind) == Stance::LeftOut {
+            return self.end(due, End::Handled).await;
+        }
         let attempted = if due.attempts > most {
             // The last attempt that was allowed has not come to an end.
             Err(Failed {

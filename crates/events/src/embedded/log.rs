@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use data::{Database, Row, Transaction, Value, params};
+use data::{Database, Row, Transaction, params};
 use env::Timestamp;
 
 use super::{GroupStatus, Options};
@@ -70,9 +70,23 @@ impl GroupRow {
         })
     }
 
+    fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.split_whitespace()
+    }
+
     fn wants(&self, kind: &str) -> bool {
-        let mut types = self.types.split(' ');
-        types.any(|wanted| pattern::covers(wanted, kind))
+        self.types().any(|wanted| pattern::covers(wanted, kind))
+    }
+
+    /// Returns whether they are others than before.
+    async fn set_types(&self, tx: &mut Transaction, types: &[&str]) -> Result<bool> {
+        let types = types.join(" ");
+        if types == self.types {
+            return Ok(false);
+        }
+        let update = "UPDATE consumer_groups SET types = $2 WHERE id = $1";
+        tx.execute(update, params![self.id, types]).await?;
+        Ok(true)
     }
 }
 
@@ -89,59 +103,47 @@ async fn group(tx: &mut Transaction, name: &str) -> Result<Option<GroupRow>> {
     row.as_ref().map(GroupRow::read).transpose()
 }
 
-/// Makes the group, which then has all that is in the log to handle, or changes what it wants. Returns its id.
+/// Makes the group, which then has all that is in the log to handle, or adds to what it wants. Returns its id.
 pub(super) async fn join(tx: &mut Transaction, name: &str, types: &[&str]) -> Result<i64> {
-    let wanted = types.join(" ");
-    match group(tx, name).await? {
-        Some(group) if group.types == wanted => Ok(group.id),
-        Some(group) => {
-            let update = "UPDATE consumer_groups SET types = $2 WHERE id = $1";
-            tx.execute(update, params![group.id, wanted]).await?;
-            let (condition, mut values) = wanting(types, 2);
-            values.insert(0, group.id.into());
-            let unwanted = format!(
-                "DELETE FROM deliveries WHERE group_id = $1
-                 AND sequence IN (SELECT sequence FROM log WHERE NOT ({condition}))"
-            );
-            tx.execute(&unwanted, &values).await?;
-            release_all(tx, group.id).await?;
-            Ok(group.id)
-        }
-        None => {
-            let insert = "INSERT INTO consumer_groups (name, types) VALUES ($1, $2) RETURNING id";
-            let row = tx.query_one(insert, params![name, wanted]).await?;
-            let id: i64 = row.map_or(Ok(0), |row| row.get("id"))?;
-            let (condition, mut values) = wanting(types, 2);
-            values.insert(0, id.into());
-            let from_the_start = format!(
-                "INSERT INTO deliveries (group_id, sequence, key, state)
-                 SELECT $1, sequence, key, 1 FROM log WHERE {condition}"
-            );
-            tx.execute(&from_the_start, &values).await?;
-            release_all(tx, id).await?;
-            Ok(id)
-        }
+    if let Some(group) = group(tx, name).await? {
+        let mut wanted: Vec<&str> = group.types().chain(types.iter().copied()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        group.set_types(tx, &wanted).await?;
+        return Ok(group.id);
     }
+    let insert = "INSERT INTO consumer_groups (name, types) VALUES ($1, $2) RETURNING id";
+    let row = tx.query_one(insert, params![name, types.join(" ")]).await?;
+    let id: i64 = row.map_or(Ok(0), |row| row.get("id"))?;
+    let (condition, mut values) = pattern::condition(types.iter().copied(), 2);
+    values.insert(0, id.into());
+    let from_the_start = format!(
+        "INSERT INTO deliveries (group_id, sequence, key, state)
+         SELECT $1, sequence, key, 1 FROM log WHERE {condition}"
+    );
+    tx.execute(&from_the_start, &values).await?;
+    release_all(tx, id).await?;
+    Ok(id)
 }
 
-/// The condition on `type` that one of `types` is wanted, its parameters numbered from `first`.
-fn wanting(types: &[&str], first: usize) -> (String, Vec<Value>) {
-    let mut conditions = vec!["FALSE".to_owned()];
-    let mut values = Vec::new();
-    for wanted in types {
-        let number = first + values.len();
-        match pattern::prefix(wanted) {
-            None => {
-                conditions.push(format!("type = ${number}"));
-                values.push((*wanted).into());
-            }
-            Some(prefix) => {
-                conditions.push(format!("substr(type, 1, length(${number})) = ${number}"));
-                values.push(prefix.into());
-            }
-        }
+/// Removes `types` from what a group wants, with what waits of them.
+pub(super) async fn leave_out(tx: &mut Transaction, name: &str, types: &[String]) -> Result<()> {
+    let Some(group) = group(tx, name).await? else {
+        return Ok(());
+    };
+    let kept = |it: &&str| !types.iter().any(|left_out| left_out == it);
+    let kept: Vec<&str> = group.types().filter(kept).collect();
+    if !group.set_types(tx, &kept).await? {
+        return Ok(());
     }
-    (conditions.join(" OR "), values)
+    let (condition, mut values) = pattern::condition(kept, 2);
+    values.insert(0, group.id.into());
+    let unwanted = format!(
+        "DELETE FROM deliveries WHERE group_id = $1
+         AND sequence IN (SELECT sequence FROM log WHERE NOT ({condition}))"
+    );
+    tx.execute(&unwanted, &values).await?;
+    release_all(tx, group.id).await
 }
 
 /// Makes the earliest of every key ready, where it is held by nothing any more.
@@ -174,8 +176,7 @@ pub(super) async fn rewind(tx: &mut Transaction, name: &str, since: Timestamp) -
     // What comes back may be earlier than what is ready.
     let hold = "UPDATE deliveries SET state = 1 WHERE group_id = $1";
     tx.execute(hold, params![group.id]).await?;
-    let types: Vec<&str> = group.types.split(' ').collect();
-    let (condition, wanted) = wanting(&types, 3);
+    let (condition, wanted) = pattern::condition(group.types(), 3);
     let mut values = vec![group.id.into(), since.as_millisecond().into()];
     values.extend(wanted);
     // By place, for the clock may have been set back in between.

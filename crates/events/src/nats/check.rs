@@ -5,9 +5,10 @@
 //! analysis of NATS 2.12.1). The outboxes keep what they have published for a while, so that it can be published again;
 //! but the server that loses nothing is the one that is set so.
 
-use std::{sync::Once, time::Duration};
+use std::time::Duration;
 
 use env::{Finding, Severity, chain};
+use futures::future;
 
 use super::{
     connection::Connection,
@@ -45,26 +46,16 @@ pub async fn check(url: &str, options: Options) -> Result<Vec<Finding>> {
             return Ok(findings);
         }
     }
-    findings.push(sync(&connection).await);
+    findings.extend(sync(&connection).await);
     findings.extend(stream_findings(&connection).await);
     Ok(findings)
 }
 
-/// Says once in the log when the server acknowledges before it syncs.
+/// Says in the log, once there is a connection, which of its servers acknowledge before they sync, or may do so.
 pub(super) async fn warn(connection: Connection) {
-    static SAID: Once = Once::new();
-    let finding = sync(&connection).await;
-    SAID.call_once(|| match finding.severity {
-        Severity::Fine => {}
-        Severity::Note => {
-            tracing::info!(
-                server = finding.subject,
-                advice = finding.advice,
-                "{}",
-                finding.found
-            );
-        }
-        Severity::Warning | Severity::Error => {
+    connection.connected().await;
+    for finding in sync(&connection).await {
+        if finding.severity != Severity::Fine {
             tracing::warn!(
                 server = finding.subject,
                 advice = finding.advice,
@@ -72,12 +63,28 @@ pub(super) async fn warn(connection: Connection) {
                 finding.found
             );
         }
-    });
+    }
 }
 
-async fn sync(connection: &Connection) -> Finding {
-    let subject = format!("NATS {}, sync", connection.target.name());
-    match monitor::sync(&connection.target).await {
+async fn sync(connection: &Connection) -> Vec<Finding> {
+    let places = monitor::places(&connection.target);
+    let several = places.len() > 1;
+    let looking = places.into_iter().map(async |place| {
+        let mut subject = format!("NATS {}", connection.target.name());
+        if let (true, Ok(place)) = (several, &place) {
+            subject = format!("NATS, monitored at {place}");
+        }
+        sync_at(place, format!("{subject}, sync")).await
+    });
+    future::join_all(looking).await
+}
+
+async fn sync_at(place: Result<String, String>, subject: String) -> Finding {
+    let seen = match place {
+        Ok(place) => monitor::sync(&place).await,
+        Err(reason) => Err(reason),
+    };
+    match seen {
         Ok(sync) if sync.always => Finding::fine(subject, "writes to disk before it acknowledges"),
         Ok(sync) => Finding::new(
             Severity::Warning,
@@ -89,11 +96,12 @@ async fn sync(connection: &Connection) -> Finding {
             ADVICE,
         ),
         Err(reason) => Finding::new(
-            Severity::Note,
+            Severity::Warning,
             subject,
             format!("whether it writes to disk before it acknowledges cannot be seen: {reason}"),
             format!(
-                "{ADVICE}; to have it checked, set `http_port: 8222` there and add `?monitor=http://host:8222` here"
+                "{ADVICE}; to have it checked, set `http_port: 8222` there and, if that cannot be reached at its host, \
+                 `?monitor=http://host:8222` here, with commas between those of several servers"
             ),
         ),
     }

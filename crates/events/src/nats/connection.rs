@@ -88,6 +88,20 @@ impl Connection {
         self.state.clone()
     }
 
+    /// Resolves when there is a connection, whenever that is.
+    pub(super) async fn connected(&self) {
+        let mut state = self.state.clone();
+        // Without a sender there never is one; whoever waits is stopped by others.
+        if state.wait_for(|state| state.up).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether there is one now.
+    pub(super) fn is_up(&self) -> bool {
+        self.state.borrow().up
+    }
+
     /// Waits until there is a connection, not longer than an answer may take; then checks the server's version.
     pub(super) async fn ready(&self) -> Result<State> {
         let mut state = self.state.clone();
@@ -204,12 +218,12 @@ fn note(
             state.send_modify(|state| state.up = false);
         }
         Event::ServerError(error) => {
-            let text = explain(&error.to_string());
+            let text = explain(server, &error.to_string());
             tracing::warn!(server, error = text, "NATS complains");
             *complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }
         Event::ClientError(error) => {
-            let text = explain(&error.to_string());
+            let text = explain(server, &error.to_string());
             tracing::debug!(server, error = text, "NATS cannot be reached");
             *complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }
@@ -220,12 +234,17 @@ fn note(
 }
 
 /// What was said, with what to do where that is known.
-fn explain(text: &str) -> String {
+fn explain(server: &str, text: &str) -> String {
     if text
         .to_ascii_lowercase()
         .contains("authorization violation")
     {
         "it refuses the user; check user, password, token or credentials".to_owned()
+    } else if server.contains("tls://") && text.contains("IO error") {
+        // The client says no more of it.
+        format!(
+            "{text}; if it listens, check that it speaks TLS, and `ca`, `certificate` and `key`"
+        )
     } else {
         text.to_owned()
     }

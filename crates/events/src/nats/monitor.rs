@@ -37,10 +37,17 @@ struct Configuration {
     sync_interval: u64,
 }
 
-/// Asks the monitoring that belongs to `target`; otherwise says why it cannot be seen.
-pub(super) async fn sync(target: &Target) -> Result<Sync, String> {
-    let place = place(target)?;
-    let asked = env::timeout(LIMIT, get(&place)).await;
+/// The places where the monitoring of the servers of `target` is: those that it names, or else the usual one of each.
+pub(super) fn places(target: &Target) -> Vec<Result<String, String>> {
+    match &target.options.monitor {
+        Some(urls) => urls.split(',').map(named).collect(),
+        None => target.servers.iter().map(|server| usual(server)).collect(),
+    }
+}
+
+/// Asks the monitoring at `place`; otherwise says why it cannot be seen.
+pub(super) async fn sync(place: &str) -> Result<Sync, String> {
+    let asked = env::timeout(LIMIT, get(place)).await;
     let body = asked
         .map_err(|_| format!("{place} does not answer"))?
         .map_err(|error| format!("{place} cannot be asked: {error}"))?;
@@ -55,17 +62,13 @@ pub(super) async fn sync(target: &Target) -> Result<Sync, String> {
     })
 }
 
-/// `host:port` of the monitoring.
-fn place(target: &Target) -> Result<String, String> {
-    if let Some(url) = &target.options.monitor {
-        let place = url
-            .strip_prefix("http://")
-            .map(|it| it.trim_end_matches('/'));
-        return place
-            .map(str::to_owned)
-            .ok_or_else(|| format!("`monitor` is http://host:port, not `{url}`"));
-    }
-    let server = target.servers.first().map_or("", String::as_str);
+fn named(url: &str) -> Result<String, String> {
+    let place = url.strip_prefix("http://");
+    let place = place.map(|it| it.trim_end_matches('/').to_owned());
+    place.ok_or_else(|| format!("`monitor` is http://host:port, not `{url}`"))
+}
+
+fn usual(server: &str) -> Result<String, String> {
     let address: async_nats::ServerAddr = server
         .parse()
         .map_err(|error| format!("`{server}` is no server: {error}"))?;

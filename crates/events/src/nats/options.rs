@@ -267,8 +267,14 @@ mod tests {
             let parameters: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let url = format!("{scheme}user:hidden@{host}?{}", parameters.join("&"));
             match Target::parse(&url, Options::default()) {
-                Ok(target) => proptest::prop_assert!(!format!("{target:?}").contains("hidden")),
-                Err(error) => proptest::prop_assert!(!env::chain(&error).contains("hidden"), "{error}"),
+                Ok(target) => {
+                    let text = format!("{target:?}");
+                    proptest::prop_assert!(!text.contains("hidden"), "{}", text);
+                }
+                Err(error) => {
+                    let text = env::chain(&error);
+                    proptest::prop_assert!(!text.contains("hidden"), "{}", text);
+                }
             }
         }
     }

@@ -163,7 +163,20 @@ pub(super) fn refusal(error: &PublishError) -> Option<ErrorCode> {
 
 /// That `what` was not taken, as far as is known here.
 pub(super) fn unavailable(what: &str, error: &PublishError) -> Error {
-    let source = format!("{what} was not taken: {}", env::chain(error));
+    let advice = match refusal(error) {
+        Some(ErrorCode::STREAM_STORE_FAILED) => {
+            "; if its stream is full, events wait until `max_bytes` is raised or old ones are removed"
+        }
+        Some(
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+            | ErrorCode::INSUFFICIENT_RESOURCES
+            | ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ) => {
+            "; the server's store is full, events wait until `max_file_store` is raised or old ones are removed"
+        }
+        _ => "",
+    };
+    let source = format!("{what} was not taken: {}{advice}", env::chain(error));
     Error::Unavailable {
         source: source.into(),
     }

@@ -21,6 +21,8 @@ use crate::{Backoff, Error};
 
 /// How long a partition is left alone when the server cannot serve a request for it.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked whether there is a connection again, should word of it be missed.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long giving back may take at the end.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How consumers that are gone are made again.
@@ -59,33 +61,47 @@ impl Pump {
     /// Works until the member is dropped, and gives back what it had not settled.
     pub(super) async fn run(mut self) {
         let stop = self.shared.stop.clone();
+        // Whatever it is at: the client has a bounded queue, and may have nobody to send to.
+        if let Some(()) = stop.run_until_cancelled(self.work()).await {
+            return;
+        }
+        // Whoever waits for what was held need not wait for its lease.
+        let is_up = self.connection.borrow().up;
+        if is_up && env::timeout(GOODBYE, self.leave()).await.is_err() {
+            tracing::debug!(group = self.shared.group, "NATS did not hear the goodbye");
+        }
+    }
+
+    /// Resolves when the client is closed.
+    async fn work(&mut self) {
         loop {
             let wake_at = self.wake_at();
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
                 Ok(()) = self.connection.changed() => self.reconnected().await,
                 message = self.inbox.next() => match message {
                     Some(message) => self.take(message).await,
-                    // The client is closed.
                     None => return,
                 },
                 () = shared.work.notified() => {}
                 () = env::sleep_until(wake_at) => {}
+            }
+            if !self.connection.borrow().up {
+                // What was said now would be said late, and fill the client's queue.
+                continue;
             }
             self.give_back_untaken().await;
             self.prolong().await;
             self.restore().await;
             self.ask().await;
         }
-        // Whoever waits for what was held need not wait for its lease.
-        if env::timeout(GOODBYE, self.leave()).await.is_err() {
-            tracing::debug!(group = self.shared.group, "NATS did not hear the goodbye");
-        }
     }
 
     fn wake_at(&self) -> Instant {
+        if !self.connection.borrow().up {
+            return env::instant() + LOOK;
+        }
         let state = self.shared.state();
         let asked = state
             .partitions
@@ -170,8 +186,8 @@ impl Pump {
         self.shared.arrived.notify_waiters();
     }
 
-    /// Whether the group wants the event at `sequence`. Another replica may have added its type meanwhile, or the group
-    /// may have been taken back.
+    /// Whether the group wants the event at `sequence`, which the filter has let through. Another replica may have added
+    /// its type meanwhile, or the group may have been taken back.
     async fn wants(&self, number: u16, kind: &str, sequence: u64) -> Result<bool, Error> {
         let known = {
             let mut state = self.shared.state();
@@ -188,7 +204,8 @@ impl Pump {
         if let Some(partition) = shared.state().partition(number) {
             partition.interest = interest;
         }
-        Ok(want == Want::Yes)
+        // What is not certain to be unwanted is handed on.
+        Ok(want != Want::TooOld)
     }
 
     /// A request was answered without an event.
@@ -269,16 +286,14 @@ impl Pump {
         let shared = &self.shared;
         let restored = async {
             let partitions = stream::ensure(&shared.connection).await?.partitions;
+            let known = shared.state().interests();
             let (group, types) = (&shared.group, &shared.types);
-            group::restore(&shared.connection, partitions, group, types).await
+            group::restore(&shared.connection, partitions, group, types, &known).await
         };
         self.restore_at = match restored.await {
             Ok(interests) => {
                 self.failures = 0;
-                for (partition, interest) in shared.state().partitions.iter_mut().zip(interests) {
-                    partition.interest = interest;
-                    partition.asked = None;
-                }
+                shared.state().begin_anew(interests);
                 None
             }
             Err(error) => {

@@ -82,6 +82,15 @@ pub(super) struct Held {
     pub(super) attempt: u32,
 }
 
+impl Partition {
+    fn new(interest: Interest) -> Self {
+        Self {
+            interest,
+            ..Self::default()
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         connection: Connection,
@@ -90,10 +99,6 @@ impl Shared {
         interests: Vec<Interest>,
         stop: CancellationToken,
     ) -> Self {
-        let partition = |interest| Partition {
-            interest,
-            ..Partition::default()
-        };
         let inbox = connection.client.new_inbox();
         Self {
             connection,
@@ -104,7 +109,7 @@ impl Shared {
             arrived: Notify::new(),
             work: Notify::new(),
             state: Mutex::new(State {
-                partitions: interests.into_iter().map(partition).collect(),
+                partitions: interests.into_iter().map(Partition::new).collect(),
                 held: BTreeMap::new(),
                 untaken: VecDeque::new(),
                 waiting: 0,
@@ -132,8 +137,12 @@ impl Shared {
         format!("{}.{partition}", self.inbox)
     }
 
-    /// Tells the server how a delivery ended, where its `reply` says.
+    /// Tells the server how a delivery ended, where its `reply` says. While there is no connection it is told nothing:
+    /// the lease runs out, and [an acknowledgement](Partition::acknowledged) is sent on the next one.
     pub(super) async fn tell(&self, reply: Subject, end: AckKind) -> Result<()> {
+        if !self.connection.is_up() {
+            return Ok(());
+        }
         let payload = Bytes::from(end);
         let told = self.connection.client.publish(reply, payload);
         told.await.map_err(unavailable)
@@ -170,6 +179,21 @@ impl State {
 
     pub(super) fn partition(&mut self, number: u16) -> Option<&mut Partition> {
         self.partitions.get_mut(usize::from(number))
+    }
+
+    pub(super) fn interests(&self) -> Vec<Interest> {
+        let partitions = self.partitions.iter();
+        partitions.map(|it| it.interest.clone()).collect()
+    }
+
+    /// After the consumers were made again, as many as there are now: nothing that was asked counts.
+    pub(super) fn begin_anew(&mut self, interests: Vec<Interest>) {
+        self.partitions
+            .resize_with(interests.len(), Partition::default);
+        for (partition, interest) in self.partitions.iter_mut().zip(interests) {
+            partition.interest = interest;
+            partition.asked = None;
+        }
     }
 
     fn take(&mut self, limit: usize) -> Vec<Delivery> {
@@ -213,7 +237,7 @@ impl Subscription for Member {
                 let Some(held) = state.held.remove(&delivery.lease) else {
                     return Ok(());
                 };
-                let more = state.wants_more(now);
+                let more = state.wants_more(now) && self.shared.connection.is_up();
                 if let Some(partition) = state.partition(held.partition) {
                     partition.acknowledged = Some(held.reply.clone());
                     partition.asked = more.then_some(now + OVERDUE);

@@ -12,7 +12,7 @@ pub(crate) async fn note(
     group: &str,
     event: &CloudEvent,
 ) -> Result<Option<Gap>> {
-    let Some(number) = number_of(event) else {
+    let (Some(number), Some(_)) = (number_of(event), &event.partitionkey) else {
         return Ok(None);
     };
     let received = Received {

@@ -8,11 +8,18 @@ use super::number_of;
 use crate::{CloudEvent, Result};
 
 /// The numbers of `events`, in their order: of those that have none yet, the next of their source, key and type.
-/// `None` where the event says its number itself.
+///
+/// `None` where the event says its number itself, or needs none: without a key nothing comes before or after it; and
+/// for another source somebody else may count, too.
 pub(crate) async fn assign<'e>(
     tx: &mut Transaction,
     events: impl Iterator<Item = (&'e CloudEvent, Option<i64>)> + Clone,
 ) -> Result<Vec<Option<i64>>> {
+    let owner = tx.owner().to_owned();
+    let is_next = |event: &CloudEvent, number: Option<i64>| {
+        let is_counted = event.source == owner && event.partitionkey.is_some();
+        is_counted && number.is_none() && number_of(event).is_none()
+    };
     let mut streams: BTreeMap<[String; 3], i64> = BTreeMap::new();
     for (event, number) in events.clone() {
         if is_next(event, number) {
@@ -32,10 +39,6 @@ pub(crate) async fn assign<'e>(
             _ => number,
         })
         .collect())
-}
-
-fn is_next(event: &CloudEvent, number: Option<i64>) -> bool {
-    number.is_none() && number_of(event).is_none()
 }
 
 fn stream(event: &CloudEvent) -> [String; 3] {

@@ -7,8 +7,10 @@
 
 pub(crate) mod order;
 pub(crate) mod rewind;
+pub(crate) mod versions;
 
 pub(crate) use rewind::*;
+pub(crate) use versions::*;
 
 use std::{sync::Arc, time::Duration};
 
@@ -80,21 +82,6 @@ pub(crate) async fn a_new_group_starts_at_the_beginning(bus: Arc<dyn Bus>) {
     publish(&bus, &[("a", 1), ("a", 2), ("b", 1)]).await;
     let late = join(&bus, "late", &["order.created"]).await;
     assert_eq!(ids(&gather(late.as_ref(), 2).await), ["a-1", "b-1"]);
-}
-
-/// A type that is added counts from then on; what waits of one that is left out is given up.
-pub(crate) async fn the_types_of_a_group_can_change(bus: Arc<dyn Bus>) {
-    let old = join(&bus, "orders", &["order.created"]).await;
-    let paid = |number| event("order.paid", "p", number);
-    bus.publish(vec![paid(1), event("order.created", "c", 1)])
-        .await
-        .expect("published");
-    drop(old);
-    let new = join(&bus, "orders", &["order.paid"]).await;
-    bus.publish(vec![paid(2), event("order.created", "c", 2)])
-        .await
-        .expect("published");
-    assert_eq!(drain(new.as_ref()).await, ["p-2"]);
 }
 
 /// What can be no type is refused.

@@ -9,6 +9,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 #[allow(unused_imports, reason = "every test file uses a part of it")]
 pub(crate) use clock::follow_the_paused_clock;
 use data::Database;
+use env::world::Entered;
 use events::{CloudEvent, Delivery, EmbeddedBus, Subscription};
 use outrigger_events as events;
 use serde_json::json;
@@ -69,6 +70,12 @@ static REAL_TIME: std::sync::OnceLock<()> = std::sync::OnceLock::new();
 /// From here on tests wait in real time.
 pub(crate) fn real_time() {
     _ = REAL_TIME.set(());
+}
+
+/// Has `env::now` go with the paused clock, where it is paused.
+pub(crate) fn clock() -> Option<Entered> {
+    let is_paused = REAL_TIME.get().is_none();
+    is_paused.then(follow_the_paused_clock)
 }
 
 /// A length of time of a test: as it is when time is paused, a twentieth of it when it passes for real.

@@ -146,6 +146,10 @@ impl Bus for Unreliable {
         })
     }
 
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        self.bus.leave_out(group, types)
+    }
+
     fn rewind<'a>(
         &'a self,
         group: &'a str,

@@ -32,6 +32,10 @@ impl Bus for Hesitant {
         })
     }
 
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(hesitantly(self.0.leave_out(group, types)))
+    }
+
     fn rewind<'a>(
         &'a self,
         group: &'a str,

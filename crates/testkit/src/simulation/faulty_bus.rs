@@ -144,6 +144,10 @@ impl Bus for FaultyBus {
         })
     }
 
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.mood.faulty(self.bus.leave_out(group, types)))
+    }
+
     fn rewind<'a>(
         &'a self,
         group: &'a str,
