@@ -93,6 +93,10 @@ impl Bus for Removable {
         self.bus.rewind(group, since, meanwhile)
     }
 
+    fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Taken<()>> {
+        self.bus.leave_out(group, types)
+    }
+
     fn retention(&self) -> BoxFuture<'_, Taken<Duration>> {
         Box::pin(async move {
             self.check()?;
