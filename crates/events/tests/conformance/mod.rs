@@ -2,6 +2,7 @@
 //! or real and shortened where the bus is a real server.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "a backend may run a part of it in a file of its own"
 )]
 
