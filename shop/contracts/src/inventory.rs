@@ -35,7 +35,7 @@ pub struct ProductCreated {
     pub stock: i64,
 }
 
-/// Pieces of a product moved between the shelf, the reserved and the sold.
+/// Pieces of a product were taken in, or moved between the shelf, the reserved and the sold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Event)]
 #[event("inventory.stock.changed", version = 1, key = product_id)]
 #[serde(rename_all = "camelCase")]

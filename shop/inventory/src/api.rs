@@ -1,4 +1,4 @@
-//! `/products`: add, show, list.
+//! `/products`: add, show, list, restock.
 
 use contracts::{
     Currency, Decimal, Id, Money, Page, PageRequest, Text, Whole,
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     domain::{Product, STOCK_MAX, Stock, is_price},
-    store,
+    messages, store,
 };
 
 /// The paths that are served.
@@ -18,6 +18,7 @@ pub fn routes() -> Router<Context> {
     Router::new()
         .route("/products", post(add).get(list))
         .route("/products/{id}", get(show))
+        .route("/products/{id}/restock", post(restock))
 }
 
 #[derive(Deserialize)]
@@ -97,10 +98,53 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<view::Product>, Rejection> {
     let product = store::find(ctx.db(), &id).await?;
-    Ok(Json(product.ok_or_else(|| {
-        let detail = format!("There is no product {id}.");
-        Problem::new(StatusCode::NOT_FOUND, "product-not-found", detail)
-    })?))
+    Ok(Json(product.ok_or_else(|| no_product(&id))?))
+}
+
+fn no_product(id: &str) -> Problem {
+    let detail = format!("There is no product {id}.");
+    Problem::new(StatusCode::NOT_FOUND, "product-not-found", detail)
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a delivery: an object with quantity")]
+struct Delivery {
+    quantity: Whole<1, STOCK_MAX>,
+}
+
+/// Takes in more pieces; a request with a key does so once.
+async fn restock(
+    State(ctx): State<Context>,
+    once: Idempotency,
+    Path(id): Path<String>,
+    Json(Delivery { quantity }): Json<Delivery>,
+) -> Result<Json<view::Product>, Rejection> {
+    if once.decided::<u32>(ctx.db()).await?.is_none() {
+        let (ctx, once, id) = (&ctx, &once, id.as_str());
+        ctx.db()
+            .transaction(async |mut tx| {
+                once.decide(&mut tx, &quantity.get()).await?;
+                take_in(&mut tx, id, quantity.get()).await
+            })
+            .await?;
+    }
+    show(State(ctx), Path(id)).await
+}
+
+async fn take_in(tx: &mut Transaction, id: &str, quantity: u32) -> Result<(), Rejection> {
+    let taken = store::take(tx, [id].into_iter()).await?;
+    let product = taken.get(id).ok_or_else(|| no_product(id))?;
+    let stock = product.stock.receive(quantity).ok_or_else(|| {
+        let detail = format!("The shop takes in at most {STOCK_MAX} of a product.");
+        Problem::invalid_field("quantity", detail)
+    })?;
+    let product = Product {
+        stock,
+        ..product.clone()
+    };
+    store::save_stock(tx, &product).await?;
+    tx.publish(messages::stock_changed(&product))?;
+    Ok(())
 }
 
 fn taken(id: &str) -> Rejection {

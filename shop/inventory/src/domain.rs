@@ -1,6 +1,7 @@
 //! Stock and what may happen to it. Pure.
 //!
-//! Pieces only ever move: from the shelf to the reserved and back, from the reserved to the sold. So
+//! Pieces are taken in, and from then on they only ever move: from the shelf to the reserved and back, from the reserved to
+//! the sold. So
 //! `on_hand + reserved + sold = received`, always ([`Stock::conserved`]).
 
 use std::collections::BTreeMap;
@@ -42,6 +43,16 @@ impl Stock {
             received: quantity,
             ..Self::default()
         }
+    }
+
+    /// A further delivery of `quantity`; `None` when that is more than the shop takes in.
+    pub fn receive(self, quantity: u32) -> Option<Self> {
+        let quantity = i64::from(quantity);
+        (self.received + quantity <= i64::from(STOCK_MAX)).then(|| Self {
+            on_hand: self.on_hand + quantity,
+            received: self.received + quantity,
+            ..self
+        })
     }
 
     /// From the shelf to the reserved; `None` when there is not enough.

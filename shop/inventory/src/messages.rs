@@ -100,27 +100,30 @@ async fn settle(
 }
 
 fn announce(tx: &mut Transaction, before: Stock, product: &Product) -> Result<(), BoxError> {
+    tx.publish(stock_changed(product))?;
+    if product.stock.fell_low(before) {
+        tx.publish(StockLow {
+            product_id: product.id.clone(),
+            product_name: product.name.clone(),
+            on_hand: product.stock.on_hand,
+            threshold: LOW,
+        })?;
+    }
+    Ok(())
+}
+
+/// Where the pieces of a product are now.
+pub(crate) fn stock_changed(product: &Product) -> StockChanged {
     let Stock {
         on_hand,
         reserved,
         sold,
         received: _,
     } = product.stock;
-    let product_id = product.id.clone();
-    tx.publish(StockChanged {
-        product_id: product_id.clone(),
+    StockChanged {
+        product_id: product.id.clone(),
         on_hand,
         reserved,
         sold,
-    })?;
-    if product.stock.fell_low(before) {
-        let product_name = product.name.clone();
-        tx.publish(StockLow {
-            product_id,
-            product_name,
-            on_hand,
-            threshold: LOW,
-        })?;
     }
-    Ok(())
 }

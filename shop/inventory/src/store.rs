@@ -70,11 +70,11 @@ pub async fn save_stock(tx: &mut Transaction, product: &Product) -> data::Result
         on_hand,
         reserved,
         sold,
-        received: _,
+        received,
     } = product.stock;
     tx.execute(
-        "UPDATE products SET on_hand = $2, reserved = $3, sold = $4 WHERE id = $1",
-        params![product.id.as_str(), on_hand, reserved, sold],
+        "UPDATE products SET on_hand = $2, reserved = $3, sold = $4, received = $5 WHERE id = $1",
+        params![product.id.as_str(), on_hand, reserved, sold, received],
     )
     .await?;
     Ok(())

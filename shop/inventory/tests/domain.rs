@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use contracts::{Currency, Money, inventory::Line};
 use proptest::prelude::*;
-use shop_inventory::domain::{LOW, Product, Refusal, Stock, reserve};
+use shop_inventory::domain::{LOW, Product, Refusal, STOCK_MAX, Stock, reserve};
 
 const PRICE: Money = Money::new(9999, Currency::Eur);
 
@@ -42,6 +42,19 @@ fn reserving_moves_pieces_off_the_shelf() {
         .map(|p| (p.stock.on_hand, p.stock.reserved))
         .collect();
     assert_eq!(stocks, [(8, 2), (0, 3)]);
+}
+
+#[test]
+fn a_delivery_goes_to_the_shelf_as_far_as_the_shop_takes_it() {
+    let stock = Stock::received(10).reserve(4).unwrap();
+    let more = stock.receive(5).unwrap();
+    assert_eq!((more.on_hand, more.reserved, more.received), (11, 4, 15));
+    assert!(more.conserved());
+    assert_eq!(
+        stock.receive(STOCK_MAX - 10).map(Stock::conserved),
+        Some(true)
+    );
+    assert_eq!(stock.receive(STOCK_MAX - 9), None);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use outrigger::{
     futures::{StreamExt, TryStreamExt, future::try_join, stream},
     http::{HeaderName, HeaderValue, header::LOCATION},
     prelude::*,
+    saga,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,7 @@ pub fn routes() -> Router<Context> {
     Router::new()
         .route("/orders", post(place))
         .route("/orders/{id}", get(show))
+        .route("/orders/{id}/cancel", post(cancel))
         .route("/order-history", get(list))
 }
 
@@ -277,9 +279,37 @@ async fn show(State(ctx): State<Context>, Path(id): Path<String>) -> Result<Resp
             };
             Ok((StatusCode::ACCEPTED, Json(order)).into_response())
         }
-        (None, _) => {
-            let detail = format!("There is no order {id}.");
-            Err(Problem::new(StatusCode::NOT_FOUND, "order-not-found", detail).into())
+        (None, _) => Err(no_order(&id).into()),
+    }
+}
+
+fn no_order(id: &str) -> Problem {
+    let detail = format!("There is no order {id}.");
+    Problem::new(StatusCode::NOT_FOUND, "order-not-found", detail)
+}
+
+/// Undoes an order that is under way, and waits for that to end. One that has ended, or is paid, stays as it is.
+async fn cancel(State(ctx): State<Context>, Path(id): Path<String>) -> Result<Response, Rejection> {
+    const REASON: &str = "The customer has cancelled the order.";
+    match ctx.sagas().cancel(&id, REASON).await {
+        Ok(()) => {}
+        Err(saga::Error::NotFound { .. }) => return Err(no_order(&id).into()),
+        Err(saga::Error::Ended { .. } | saga::Error::PastReturn { .. }) => {
+            let detail =
+                format!("Order {id} has ended or is paid; it cannot be cancelled any more.");
+            return Err(Problem::new(StatusCode::CONFLICT, "order-ended", detail).into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    match ctx.sagas().wait(&id, WAIT).await? {
+        Some(Outcome::Compensated(_)) => show(State(ctx), Path(id)).await,
+        _ => {
+            let location = [(LOCATION, format!("/orders/{id}"))];
+            let order = NotYet {
+                id,
+                status: OrderStatus::Pending,
+            };
+            Ok((StatusCode::ACCEPTED, location, Json(order)).into_response())
         }
     }
 }

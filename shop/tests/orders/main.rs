@@ -1,5 +1,6 @@
 //! Orders, from the gateway to the notification, as a client sees them.
 
+mod cancelled;
 mod once;
 mod place;
 
@@ -7,8 +8,12 @@ use outrigger::{client::Answer, http::Method};
 use serde_json::{Value, json};
 use testkit::TestEnvironment;
 
+use cancelled::{
+    an_order_that_has_ended_cannot_be_cancelled, an_order_that_is_cancelled_in_time_is_undone,
+};
 use once::{
     g3_once_a_change_that_is_sent_again_undoes_no_later_one,
+    g3_once_a_delivery_that_is_told_twice_is_taken_in_once,
     g3_once_a_user_and_a_product_whose_service_died_before_it_answered_are_one,
     g3_once_an_order_that_is_sent_again_is_one_order,
     g3_once_an_order_whose_service_died_before_it_answered_is_one_order,
@@ -49,6 +54,9 @@ on_each_engine!(
     a_new_name_reaches_the_history,
     a_customer_with_a_pending_order_hears_that_the_product_runs_low,
     a_customer_who_prefers_not_to_wait_is_told_where_to_look,
+    an_order_that_is_cancelled_in_time_is_undone,
+    an_order_that_has_ended_cannot_be_cancelled,
+    g3_once_a_delivery_that_is_told_twice_is_taken_in_once,
     g3_once_an_order_that_is_sent_again_is_one_order,
     g3_once_an_order_whose_service_died_before_it_answered_is_one_order,
     g3_once_a_user_and_a_product_whose_service_died_before_it_answered_are_one,

@@ -6,7 +6,7 @@ use outrigger::{GatewayClient, futures, http::Method};
 use serde_json::{Value, json};
 use testkit::TestEnvironment;
 
-use super::{finish, lamps, place::On, shop, stock};
+use super::{finish, lamps, place::On, post, shop, stock};
 
 /// A client whose requests have this key.
 fn keyed(env: &TestEnvironment, key: &str) -> GatewayClient {
@@ -110,5 +110,36 @@ pub(crate) async fn g3_once_a_change_that_is_sent_again_undoes_no_later_one(on: 
 
     let ada = env.get("/users/ada").await.expect("an answer");
     assert_eq!(ada.body["name"], "Ada Lovelace");
+    finish(env).await;
+}
+
+pub(crate) async fn g3_once_a_delivery_that_is_told_twice_is_taken_in_once(on: On) {
+    let env = shop(on).await;
+    let keyed = keyed(&env, "k-1");
+    let (path, delivery) = ("/products/lamp/restock", json!({ "quantity": 5 }));
+
+    for _ in 0..2 {
+        let answer = keyed.post(path, &delivery).await.expect("an answer");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["stock"]),
+            (200, &json!(15))
+        );
+    }
+
+    assert_eq!(stock(&env).await, 15);
+    let other = post(&env, "/products/desk/restock", delivery).await;
+    assert_eq!(other.status, 404, "{}", other.body);
+    for quantity in [json!(0), json!(-1), json!(1_000_000_000), json!("five")] {
+        let refused = post(&env, path, json!({ "quantity": quantity })).await;
+        assert_eq!(refused.status, 400, "{}", refused.body);
+    }
+    env.eventually("it is told", async || {
+        let told = env.events("inventory.stock.changed");
+        told.iter()
+            .any(|event| event.data["onHand"] == 15)
+            .then_some(())
+    })
+    .await
+    .expect("told");
     finish(env).await;
 }
