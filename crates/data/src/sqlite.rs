@@ -66,7 +66,7 @@ impl Sqlite {
     }
 
     pub(crate) fn inspect(place: &Place) -> Result<Self> {
-        let readers = Arc::new(Readers::new(place.clone()));
+        let readers = Arc::new(Readers::looking_on(place.clone()));
         readers
             .query("SELECT count(*) FROM sqlite_schema", &[])
             .map_err(|error| name_damage(place, error))?;

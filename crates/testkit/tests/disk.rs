@@ -115,6 +115,38 @@ fn g2_a_failed_sync_refuses_the_commit_for_good_and_later_ones_stay() {
     holds(one_failed_sync);
 }
 
+/// One sync fails, perhaps that of a fold, while somebody else looks into the database now and then.
+async fn one_failed_sync_seen_by_another(ledger: Ledger) -> Result<(), String> {
+    let db = ledger.open().await.map_err(said)?;
+    let other = ledger.inspect().await.map_err(said)?;
+    let look = async || {
+        let seen = other.query("SELECT count(*) FROM sqlite_schema", &[]).await;
+        seen.map(drop).map_err(said)
+    };
+    ledger.disk.set_faults(Faults {
+        sync_fails: Odds::After(ledger.chance(12)),
+        ..Faults::default()
+    });
+    while ledger.disk.struck() == 0 {
+        ledger.write(&db, 20).await;
+        look().await?;
+        env::sleep(Duration::from_millis(50)).await; // time to fold the log
+    }
+    for _ in 0..10 {
+        look().await?;
+        if ledger.entry(&db).await.is_ok() {
+            return ledger.audit(&db).await;
+        }
+        env::sleep(Duration::from_secs(1)).await;
+    }
+    Err("it does not work again".to_owned())
+}
+
+#[test]
+fn a_database_works_again_after_a_failed_sync_whoever_looks_into_it() {
+    holds(one_failed_sync_seen_by_another);
+}
+
 #[test]
 fn g2_syncs_that_fail_again_and_again_lose_nothing() {
     let failing = Faults {

@@ -10,11 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Place, prepare, statement};
 use crate::{Error, Result, Row, Value, error::Kind};
 
-/// More idle connections than this are closed.
+/// How many idle connections the process that writes keeps.
 const IDLE_LIMIT: usize = 8;
 
 pub(super) struct Readers {
     place: Place,
+    /// More idle connections than this are closed.
+    idle_limit: usize,
     idle: Mutex<Vec<Connection>>,
     /// The file shows what it should. Held while something is read.
     reliable: RwLock<bool>,
@@ -26,9 +28,21 @@ pub(super) struct Readers {
 struct Unreliable;
 
 impl Readers {
+    /// The readers of the process that writes.
     pub(super) fn new(place: Place) -> Self {
+        Self::keeping(place, IDLE_LIMIT)
+    }
+
+    /// The readers of somebody who only looks. They keep nothing open between two queries: after a sync that failed the
+    /// database must be opened [alone](super::recovery), and nobody would tell them to let go.
+    pub(super) fn looking_on(place: Place) -> Self {
+        Self::keeping(place, 0)
+    }
+
+    fn keeping(place: Place, idle_limit: usize) -> Self {
         Self {
             place,
+            idle_limit,
             idle: Mutex::new(Vec::new()),
             reliable: RwLock::new(true),
         }
@@ -50,7 +64,7 @@ impl Readers {
         let connection = self.take()?;
         let rows = statement::query(&connection, sql, params);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_LIMIT {
+        if idle.len() < self.idle_limit {
             idle.push(connection);
         }
         rows

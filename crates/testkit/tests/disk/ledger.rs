@@ -52,6 +52,11 @@ impl Ledger {
         Ok(db)
     }
 
+    /// To look into it, beside whoever has it open.
+    pub(crate) async fn inspect(&self) -> data::Result<Database> {
+        Database::inspect(&self.disk.url(FILE)).await
+    }
+
     /// Rounds of a few transactions at once, with readers beside them, until the power fails.
     pub(crate) async fn write(&self, db: &Database, rounds: usize) {
         let losses = self.disk.power_losses();
