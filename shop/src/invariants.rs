@@ -10,6 +10,7 @@ use std::{
 
 use order::place_order::PlaceOrder;
 use outrigger::{
+    data::FromValue,
     invariant::{BUS, Findings},
     prelude::*,
 };
@@ -74,6 +75,34 @@ pub async fn a_request_places_one_order(view: Inspection) -> Check {
         }
     }
     Ok(())
+}
+
+/// What was decided on a request with a key was begun with the same commit: the saga of its order is there.
+pub async fn what_is_decided_is_begun(view: Inspection) -> Check {
+    let decided = "SELECT decision FROM outrigger_idempotency WHERE decision IS NOT NULL";
+    let begun = "SELECT id, 1 FROM outrigger_sagas";
+    let decisions = view.query(contracts::order::SERVICE, decided, &[]).await?;
+    let sagas = amounts(&view, contracts::order::SERVICE, begun).await?;
+    let mut lost = Vec::new();
+    for row in decisions {
+        let decision: String = row.get(0).map_err(|error| error.to_string())?;
+        let order: PlaceOrder =
+            serde_json::from_str(&decision).map_err(|error| error.to_string())?;
+        if !sagas.contains_key(&order.order_id) {
+            lost.push((order.order_id, "was decided and never begun"));
+        }
+    }
+    lost.into_iter().collect::<Findings>().into_result()
+}
+
+/// A user who has changed is known to the order service as the user service knows them.
+pub async fn customers_are_known(view: Inspection) -> Check {
+    const CHANGED: &str = "SELECT id, name || ' ' || email FROM users WHERE version > 1";
+    const KNOWN: &str = "SELECT user_id, name || ' ' || email FROM customers";
+    let changed = texts(&view, contracts::user::SERVICE, CHANGED).await?;
+    let mut known = texts(&view, contracts::order::SERVICE, KNOWN).await?;
+    known.retain(|id, _| changed.contains_key(id));
+    same("is", &changed, "known as", &known)
 }
 
 /// No order is pending any more.
@@ -146,6 +175,23 @@ async fn amounts(
     service: &str,
     sql: &str,
 ) -> Result<BTreeMap<String, i64>, String> {
+    pairs(view, service, sql).await
+}
+
+/// Reads a name and a text from each row.
+async fn texts(
+    view: &Inspection,
+    service: &str,
+    sql: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    pairs(view, service, sql).await
+}
+
+async fn pairs<T: FromValue>(
+    view: &Inspection,
+    service: &str,
+    sql: &str,
+) -> Result<BTreeMap<String, T>, String> {
     let rows = view.query(service, sql, &[]).await?;
     let pair = |row: &Row| Ok((row.get(0)?, row.get(1)?));
     rows.iter()

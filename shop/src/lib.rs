@@ -60,6 +60,16 @@ pub fn system() -> System {
             invariants::a_request_places_one_order,
         )
         .invariant(
+            "what was decided on a request is begun",
+            NEVER,
+            invariants::what_is_decided_is_begun,
+        )
+        .invariant(
+            "a change of a user reaches the orders",
+            A_WHILE,
+            invariants::customers_are_known,
+        )
+        .invariant(
             "every order has ended",
             A_WHILE,
             invariants::orders_have_ended,
@@ -86,6 +96,7 @@ pub fn system() -> System {
         )
         .example("/orders", demo::order())
         .workload(workload::run)
+        .rush(workload::rush)
         .scenario(scenario::play)
         .state(scenario::state);
     demo::requests()

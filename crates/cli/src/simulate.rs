@@ -48,6 +48,10 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
 
+    /// Let many users come, for a minute
+    #[arg(long, conflicts_with_all = ["crash_points", "crash_at"])]
+    rush: bool,
+
     /// Kill a process before and after each commit and message of a short story, one run each, and require the same end
     #[arg(long, conflicts_with_all = ["seeds", "from", "only", "faults"])]
     crash_points: bool,
@@ -119,6 +123,9 @@ impl Simulate {
         if let Some(Places(places)) = &self.only {
             simulation = simulation.only(places.iter().copied());
         }
+        if self.rush {
+            simulation = simulation.rush();
+        }
         if let Some(crash) = self.crash_at {
             simulation = simulation.crash_at(crash);
         }
@@ -150,8 +157,8 @@ impl Simulate {
     fn shrink(&self, report: &Report) -> Result<(), Error> {
         let mut progress = Progress::of("faults left");
         let all = report.schedule.faults.len() as u64;
-        let faults = ["--faults", self.faults.name()];
-        let shrunk = simulation::shrink(report, &faults, |left| progress.show(left as u64, all))?;
+        let same = self.same();
+        let shrunk = simulation::shrink(report, &same, |left| progress.show(left as u64, all))?;
         progress.clear();
         let Some(shrunk) = shrunk else {
             return Ok(());
@@ -164,11 +171,18 @@ impl Simulate {
         if let Some(file) = &self.html {
             let mut command = Command::new(std::env::current_exe().map_err(Error::Again)?);
             command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
-            command.arg(format!("--only={only}")).args(faults);
+            command.arg(format!("--only={only}")).args(same);
             command.arg("--html").arg(file).stdout(Stdio::null());
             command.status().map_err(Error::Again)?;
         }
         Ok(())
+    }
+
+    /// What another process has to be told to run a seed as this one does.
+    fn same(&self) -> Vec<&'static str> {
+        let rush = self.rush.then_some("--rush");
+        let faults = ["--faults", self.faults.name()];
+        faults.into_iter().chain(rush).collect()
     }
 
     fn crash_points(&self, output: Output) -> Result<ExitCode, Error> {
@@ -185,9 +199,9 @@ impl Simulate {
 
     fn many(&self, output: Output) -> Result<ExitCode, Error> {
         let seeds = self.from..self.from + self.seeds;
-        let faults = ["--faults", self.faults.name()];
+        let same = self.same();
         let (mut progress, mut done) = (Progress::of("seeds"), 0);
-        let summary = simulation::run_seeds(seeds, &faults, |finished| {
+        let summary = simulation::run_seeds(seeds, &same, |finished| {
             done += 1;
             if finished.failed() {
                 progress.clear();

@@ -164,6 +164,10 @@ impl Claim {
         match State::of(&found, &request.fingerprint, now, keep)? {
             State::Taken(claimed) => return Ok(Some(claimed)),
             State::Free => {
+                tracing::debug!(
+                    key = self.key,
+                    "a request that came to no answer is taken over"
+                );
                 let update = "UPDATE outrigger_idempotency SET holder = $3, held_until = $4
                               WHERE scope = $1 AND key = $2";
                 let row = params![&self.scope, &self.key, &self.holder, now + lease];

@@ -94,8 +94,13 @@ impl Settings {
         self.services.get(service).cloned().unwrap_or_default()
     }
 
-    /// The URL of the embedded bus.
+    /// The URL of the embedded bus: the one that is set, or that of a file in the data folder.
     pub(crate) fn bus_file(&self) -> Secret {
+        if let Some(set) = &self.messaging.bus
+            && set.reveal().starts_with("sqlite:")
+        {
+            return set.clone();
+        }
         let file = self.data.join(format!("{}.sqlite", crate::invariant::BUS));
         Secret::new(format!("sqlite:{}", file.display()))
     }

@@ -29,6 +29,7 @@ pub struct System {
     demo: Vec<DemoRequest>,
     example: Option<DemoRequest>,
     workload: Option<Arc<Workload>>,
+    rush: Option<Arc<Workload>>,
     scenario: Option<Arc<Workload>>,
     state: Option<Arc<State>>,
 }
@@ -61,6 +62,7 @@ impl System {
             demo: Vec::new(),
             example: None,
             workload: None,
+            rush: None,
             scenario: None,
             state: None,
         }
@@ -138,6 +140,18 @@ impl System {
         self
     }
 
+    /// Says what users do when there are many of them for longer than a [workload](Self::workload) lasts: what the speed of
+    /// a simulation is measured by.
+    #[must_use]
+    pub fn rush<F, Fut>(mut self, rush: F) -> Self
+    where
+        F: Fn(GatewayClient) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.rush = Some(Arc::new(move |client| Box::pin(rush(client))));
+        self
+    }
+
     /// Says what users do in a short story that ends the same whatever crashes: each insists until it has what it came
     /// for, and takes care not to get it twice. A simulation of [crash points](Self::state) plays it.
     #[must_use]
@@ -195,6 +209,11 @@ impl System {
     /// What users do with it, if that was said.
     pub fn users(&self) -> Option<Arc<Workload>> {
         self.workload.clone()
+    }
+
+    /// What many users do with it, if that was said.
+    pub fn many_users(&self) -> Option<Arc<Workload>> {
+        self.rush.clone()
     }
 
     /// The story whose crash points are gone through, if one was told.

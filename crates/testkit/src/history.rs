@@ -8,6 +8,7 @@
 //! | [`effects`] | did something happen twice? |
 //! | [`order`] | was anything handled out of the order of its key? |
 //! | [`linearizability`] | is there an order of all that was done in which every answer is right? |
+//! | [`undo`] | was what was done undone in reverse, one at a time? |
 //! | [`streams`] | the same of an event store: appends with expected versions, and reads |
 //!
 //! ```
@@ -28,6 +29,7 @@ pub mod effects;
 pub mod linearizability;
 pub mod order;
 pub mod streams;
+pub mod undo;
 
 /// Operations in the order in which they began and ended.
 #[derive(Debug, Clone)]

@@ -6,10 +6,11 @@
 //!
 //! How much goes wrong is said by [`Faults`], a rate for each [`Hazard`]; the faults of a run are its [`Schedule`].
 //! Meanwhile the users do what [`System::workload`] says. The invariants that must hold at every instant are checked all
-//! along, the others at rest, as is what the platform promises by itself: no message is given up, and none takes effect
-//! twice (G3).
+//! along, the others at rest, as is what the platform promises by itself: no message is given up, none takes effect twice
+//! (G3), those of one key are handled in order (G4), sagas undo in reverse (G5), streams have no gaps (G6), and nobody calls
+//! a service without a token (G10).
 //!
-//! The database of each service lies on a [disk](crate::disk) of its own. A crash is the death of a process: what was in
+//! The databases of each service and of the bus lie on [disks](crate::disk) of their own. A crash is the death of a process: what was in
 //! memory is gone, what was written stays. A loss of power also loses what was written and not synced; and a disk may be
 //! full, or fail to sync. PostgreSQL, NATS and other servers are not simulated.
 //!
@@ -28,6 +29,7 @@
 //! | [`seeds`] | many runs, each in a process of its own |
 //! | [`interpose`] | time and chance of libraries |
 
+mod broker;
 mod clock;
 mod connection;
 mod crash_point;
@@ -39,15 +41,19 @@ mod faults;
 pub mod faulty_bus;
 mod hub;
 pub mod interpose;
+mod journals;
 mod machines;
 mod network;
+mod oracles;
 pub mod page;
 mod panics;
 mod processes;
+mod registry;
 pub mod report;
 mod run;
 pub mod schedule;
 pub mod seeds;
+mod seen;
 pub mod shrink;
 mod software;
 pub mod stage;
@@ -64,7 +70,7 @@ use std::{
     time::Duration,
 };
 
-use outrigger::{Invariant, Service, System, system::Workload};
+use outrigger::{Invariant, Service, System, invariant::BUS, system::Workload};
 
 pub use crash_point::CrashPoint;
 pub use crash_points::run_crash_points;
@@ -111,10 +117,18 @@ pub struct Simulation {
     plan: Plan,
     invariants: Vec<Invariant>,
     trace: Option<PathBuf>,
-    /// Whether the users do what the scenario says.
-    is_scenario: bool,
+    /// What the users do.
+    script: Script,
     crash: Option<CrashPoint>,
     has_timeline: bool,
+}
+
+/// What the users do: what the system says of them.
+#[derive(Clone, Copy)]
+enum Script {
+    Workload,
+    Rush,
+    Scenario,
 }
 
 /// Where the faults come from.
@@ -132,7 +146,7 @@ impl Simulation {
             seed: 0,
             plan: Plan::Drawn(Faults::storm(), None),
             trace: None,
-            is_scenario: false,
+            script: Script::Workload,
             crash: None,
             has_timeline: false,
         }
@@ -175,12 +189,19 @@ impl Simulation {
         self
     }
 
+    /// The users do what [`System::rush`] says.
+    #[must_use]
+    pub fn rush(mut self) -> Self {
+        self.script = Script::Rush;
+        self
+    }
+
     /// A process dies at `crash` and is started again, and nothing else goes wrong; the users do what
     /// [`System::scenario`] says. What [`run_crash_points`] runs.
     #[must_use]
     pub fn crash_at(mut self, crash: CrashPoint) -> Self {
         self.plan = Plan::Given(Schedule::default());
-        self.is_scenario = true;
+        self.script = Script::Scenario;
         self.crash = Some(crash);
         self
     }
@@ -207,9 +228,10 @@ impl Simulation {
     /// # Errors
     /// [`Error`]: the simulation could not be run. What it found wrong is in the report.
     pub fn run(&self) -> Result<Report, Error> {
-        let script = match self.is_scenario {
-            true => self.system.script().or_else(|| self.system.users()),
-            false => self.system.users(),
+        let script = match self.script {
+            Script::Workload => self.system.users(),
+            Script::Rush => self.system.many_users(),
+            Script::Scenario => self.system.script().or_else(|| self.system.users()),
         };
         let script = script.ok_or_else(|| Error::NoWorkload {
             system: self.system.name().to_owned(),
@@ -228,12 +250,13 @@ impl Simulation {
         })?
     }
 
-    /// A disk for each service.
+    /// A disk for each service, and one for the bus.
     fn disks(&self) -> Result<BTreeMap<String, Disk>, Error> {
         let services = self.system.services().iter().map(Service::name);
-        services
+        let names = services.chain([BUS]);
+        names
             .zip(self.seed..)
-            .map(|(service, seed)| Ok((service.to_owned(), Disk::new(seed)?)))
+            .map(|(name, seed)| Ok((name.to_owned(), Disk::new(seed)?)))
             .collect()
     }
 
@@ -251,8 +274,8 @@ impl Simulation {
         for fault in &schedule.faults {
             stage.note(fault);
         }
-        for (service, disk) in &disks {
-            stage.set_disk(service, disk.clone());
+        for (name, disk) in &disks {
+            stage.set_disk(name, disk.clone());
         }
         let run = Run::new(
             self.system.clone(),
@@ -260,6 +283,7 @@ impl Simulation {
             disks,
             script,
             self.invariants.clone(),
+            stage.seen(),
         );
         let run = Rc::new(run);
         add_machines(stage, &run);
@@ -279,6 +303,7 @@ impl Simulation {
             violations: run.violations.take(),
             simulated: stage.elapsed(),
             events: run.events(),
+            reached: run.seen.reached(),
             checks: run.checks.get(),
             effects: stage.effects(),
             struck: stage.struck(),

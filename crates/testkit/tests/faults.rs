@@ -13,7 +13,7 @@ use data::{Database, Migration, params};
 use outrigger_testkit::{
     disk::{self, Disk, Odds},
     simulation::{
-        Faults, Hazard, Schedule, Simulation,
+        Fault, Faults, Hazard, Report, Schedule, Simulation,
         fault::Kind,
         stage::{Ended, Stage},
     },
@@ -108,6 +108,36 @@ fn a_reset_cuts_one_message_in_its_middle() {
         .collect();
     assert_eq!(cut.len(), 1, "{heard:?}");
     assert_eq!(cut[0].1, MESSAGE[..MESSAGE.len() / 2]);
+}
+
+#[test]
+fn what_is_cut_of_a_message_with_a_head_is_its_body() {
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nhost: hearer\r\n\r\n";
+    let network = Stage::play(1, None, |stage| {
+        let heard = Heard::default();
+        let (list, began) = (Rc::clone(&heard), env::instant());
+        let hearer = stage.machine("hearer", move || hear(Rc::clone(&list), began));
+        let hearer = SocketAddr::new(hearer, PORT);
+        stage.machine("speaker", move || async move {
+            for message in [HEAD.to_vec(), [HEAD, b"12345678"].concat()] {
+                let mut stream = env::net::connect(hearer).await?;
+                let _ = stream.write_all(&message).await;
+                env::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        });
+        stage.set_cutting("speaker", "hearer", true);
+        for _ in 0..100 {
+            stage.step().expect("no machine fails");
+        }
+        heard.take()
+    });
+    let heard: Vec<_> = network
+        .expect("a stage")
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect();
+    assert_eq!(heard, [HEAD.to_vec(), [HEAD, b"1234"].concat()]);
 }
 
 #[test]
@@ -301,13 +331,106 @@ fn schedule_of(seed: u64, faults: Faults) -> Schedule {
 
 #[test]
 fn a_schedule_follows_from_the_seed_and_is_a_value() {
-    let drawn = schedule_of(5, Faults::storm());
+    let storm = || Faults::storm().lasting(Duration::from_secs(1));
+    let drawn = schedule_of(5, storm());
     assert!(drawn.faults.len() > 3, "{drawn:?}");
-    assert_eq!(schedule_of(5, Faults::storm()), drawn);
-    assert_ne!(schedule_of(6, Faults::storm()), drawn);
+    assert_eq!(schedule_of(5, storm()), drawn);
+    assert_ne!(schedule_of(6, storm()), drawn);
     let json = serde_json::to_string(&drawn).expect("JSON");
     let read: Schedule = serde_json::from_str(&json).expect("a schedule");
     assert_eq!(read, drawn);
+}
+
+#[test]
+fn most_faults_are_short_and_some_outlast_every_limit() {
+    let schedule = schedule_of(1, Faults::none().rate(Hazard::Reset, 100.0));
+    let long = |least: u64| {
+        let least = Duration::from_secs(least);
+        let lengths = schedule.faults.iter().map(|fault| fault.until - fault.from);
+        lengths.filter(|length| *length > least).count()
+    };
+    assert!((3..20).contains(&long(3)), "{}", long(3));
+    assert!(long(30) > 0, "longer than a call of a saga may take");
+    assert_eq!(long(60), 0);
+}
+
+/// What a run finds in which nothing else goes wrong than this, between 300 ms and 4 s.
+fn run_with(kind: Kind) -> Report {
+    let fault = Fault {
+        from: Duration::from_millis(300),
+        until: Duration::from_secs(4),
+        kind,
+    };
+    let faults = vec![fault];
+    let system = small::system(Publishing::InTheTransaction);
+    let simulation = Simulation::of(system).schedule(Schedule { faults });
+    let report = simulation.timeline().run().expect("it runs");
+    assert_eq!(report.violations, [], "{report}");
+    assert!(report.events["count.made"] > 30, "{report}");
+    report
+}
+
+/// The time at which something is said for the first time, since the beginning.
+fn said(report: &Report, text: &str) -> Duration {
+    let timeline = report.timeline.as_ref().expect("one is kept");
+    let entry = timeline.entries().find(|entry| entry.text.contains(text));
+    entry
+        .unwrap_or_else(|| panic!("nobody says {text}: {timeline}"))
+        .at
+}
+
+#[test]
+fn a_machine_that_takes_no_step_dies_soon_all_the_same_and_is_away_until_the_end() {
+    let report = run_with(Kind::Crash {
+        machine: "counter-service".to_owned(),
+        after_steps: u32::MAX,
+    });
+    let begun = said(&report, "begins:");
+    assert_eq!(
+        said(&report, "takes no step, and dies") - begun,
+        Duration::from_millis(200)
+    );
+    assert_eq!(said(&report, "over:") - begun, Duration::from_millis(3_700));
+    assert_eq!(report.reached["process died"], 1);
+}
+
+#[test]
+fn a_gateway_that_dies_is_there_again() {
+    let report = run_with(Kind::Crash {
+        machine: "gateway".to_owned(),
+        after_steps: 0,
+    });
+    assert_eq!(report.reached["process died"], 1);
+}
+
+#[test]
+fn g10_closed_a_service_that_takes_every_token_for_expired_answers_401_and_that_passes() {
+    let report = run_with(Kind::ExpiredTokens {
+        machine: "counter-service".to_owned(),
+    });
+    let refused = report.reached["call refused for its token"];
+    assert!(refused > 3, "{report}"); // more than those that look for it in the end
+}
+
+#[test]
+fn g2_not_lost_the_bus_dies_and_loses_its_power() {
+    for loses_power in [false, true] {
+        let report = run_with(Kind::BusCrash { loses_power });
+        assert_eq!(report.reached["bus died"], 1);
+    }
+}
+
+#[test]
+fn one_service_that_cannot_reach_the_bus_catches_up() {
+    let machine = "tally-service".to_owned();
+    let report = run_with(Kind::BusPartition { machine });
+    said(&report, "the bus gives no events");
+}
+
+#[test]
+fn who_is_known_is_found_while_the_registry_is_away() {
+    let report = run_with(Kind::RegistryDown);
+    said(&report, "the registry does not answer");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use outrigger_testkit::history::{
     linearizability::{self, Refused, STEPS},
     order::{Disorder, by_key},
     streams::{Answer, Call, Expected, Stream, check},
+    undo::{self, Step, in_reverse},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -312,4 +313,61 @@ fn g4_ordered_by_key_and_not_between_keys() {
             message: 2
         })
     );
+}
+
+#[test]
+fn what_was_done_is_undone_in_reverse_and_one_at_a_time() {
+    use Step::{Asked, Done, Refused, Undoing, Undone};
+    let begun = [
+        Asked("create"),
+        Done("create"),
+        Asked("reserve"),
+        Done("reserve"),
+    ];
+    let then = |steps: &[Step<&'static str>]| in_reverse([&begun[..], steps].concat());
+
+    let whole = then(&[
+        Asked("charge"),
+        Refused("charge"),
+        Undoing("reserve"),
+        Undoing("reserve"),
+        Undone("reserve"),
+        Undoing("create"),
+        Undone("create"),
+    ]);
+    assert_eq!(whole, Ok(vec![]));
+    assert_eq!(then(&[]), Ok(vec!["create", "reserve"]));
+    assert_eq!(
+        then(&[Undoing("create")]),
+        Err(undo::Disorder::TooEarly {
+            undone: "create",
+            later: "reserve"
+        })
+    );
+    assert_eq!(
+        then(&[Undoing("reserve"), Undoing("create")]),
+        Err(undo::Disorder::AtOnce {
+            undone: "create",
+            other: "reserve"
+        })
+    );
+    assert_eq!(
+        then(&[Asked("charge"), Undoing("reserve")]),
+        Err(undo::Disorder::Open {
+            undone: "reserve",
+            open: "charge"
+        })
+    );
+    assert_eq!(
+        then(&[Asked("charge"), Refused("charge"), Undoing("charge")]),
+        Err(undo::Disorder::NotDone { undone: "charge" })
+    );
+    // One that ran out of time may have been done, and its latest answer says when.
+    let late = [
+        Asked("charge"),
+        Done("charge"),
+        Done("reserve"),
+        Undoing("reserve"),
+    ];
+    assert_eq!(then(&late), Ok(vec!["create", "charge", "reserve"]));
 }

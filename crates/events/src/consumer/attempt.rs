@@ -213,6 +213,7 @@ impl Consumer<'_> {
         let gap = sequence::note(&mut tx, self.group, event).await?;
         effect.apply(&mut tx).await?;
         tx.commit().await?;
+        tracing::debug!(handler = inbox, id = event.id, "an event is handled");
         if let Some(gap) = gap {
             gap.report();
         }

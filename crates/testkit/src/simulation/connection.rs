@@ -1,5 +1,5 @@
-//! One end of a simulated connection, whose bytes are in the trace, and which breaks in the middle of a message when it
-//! is told to.
+//! One end of a simulated connection, whose bytes are in the trace, and which breaks in the middle of the body of a
+//! message when it is told to.
 
 use std::{
     io,
@@ -79,12 +79,12 @@ impl AsyncWrite for Connection {
         if self.is_broken {
             return Poll::Ready(Err(self.reset()));
         }
-        self.is_broken = self.network.breaks(self.local.ip(), self.peer.ip());
-        let length = if self.is_broken {
-            bytes.len().div_ceil(2)
-        } else {
-            bytes.len()
-        };
+        let cut = self.network.cut(self.local.ip(), self.peer.ip(), bytes);
+        self.is_broken = cut.is_some();
+        if self.is_broken {
+            self.trace.seen().reach("message cut");
+        }
+        let length = cut.unwrap_or(bytes.len());
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..length]));
         match &written {
             Ok(count) => self.trace.sent(self.local, self.peer, &bytes[..*count]),

@@ -18,7 +18,8 @@ pub struct Fault {
     pub kind: Kind,
 }
 
-/// What can go wrong. Machines go by the names of their services; `gateway` and `users` are machines too.
+/// What can go wrong. Machines go by the names of their services; `gateway` and `users` are machines too, and `bus` where
+/// it is about a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "fault",
@@ -41,6 +42,11 @@ pub enum Kind {
         machine: String,
         /// How many steps it still takes that others could see.
         after_steps: u32,
+    },
+    /// The bus is killed: whoever waits for it is told that it is gone. At the end it is opened again, from its disk.
+    BusCrash {
+        /// Whether what it had not synced is gone, in whole or in part.
+        loses_power: bool,
     },
     /// The disk of the machine has no room for more.
     DiskFull {
@@ -84,7 +90,7 @@ pub enum Kind {
         /// How many of a hundred.
         percent: u32,
     },
-    /// The next message between the two is cut off in its middle, and its connection with it.
+    /// The next message between the two is cut off in the middle of its body, and its connection with it.
     Reset {
         /// A machine.
         a: String,
@@ -110,13 +116,20 @@ pub enum Kind {
         /// How many milliseconds it is ahead; behind, if negative.
         ahead_ms: i64,
     },
-    /// The machine takes every token for expired: its clock has passed the life of all of them.
+    /// The machine takes every token for expired: it does not trust the key any more that all are signed with.
     ExpiredTokens {
         /// The machine.
         machine: String,
     },
+    /// The registry answers nobody, and whoever watches it sees no change.
+    RegistryDown,
     /// The bus does nothing and says so.
     BusDown,
+    /// The machine cannot reach the bus.
+    BusPartition {
+        /// The machine.
+        machine: String,
+    },
     /// The bus takes up to so long to begin with what it is asked.
     BusDelay {
         /// Milliseconds.
@@ -174,6 +187,8 @@ impl fmt::Display for Kind {
                 f,
                 "{machine} takes {after_steps} more step(s), then has no power"
             ),
+            Self::BusCrash { loses_power: false } => f.write_str("the bus is killed"),
+            Self::BusCrash { loses_power: true } => f.write_str("the bus has no power"),
             Self::DiskFull { machine } => write!(f, "the disk of {machine} is full"),
             Self::SyncFails { machine, one_in } => {
                 write!(f, "one of {one_in} syncs of the disk of {machine} fails")
@@ -190,7 +205,7 @@ impl fmt::Display for Kind {
             Self::Reset { a, b } => {
                 write!(
                     f,
-                    "the next message between {a} and {b} is cut in its middle"
+                    "the next message between {a} and {b} is cut in the middle of its body"
                 )
             }
             Self::Latency { ms_max } => write!(f, "messages take up to {ms_max} ms"),
@@ -202,7 +217,9 @@ impl fmt::Display for Kind {
             Self::ExpiredTokens { machine } => {
                 write!(f, "every token has expired for {machine}")
             }
+            Self::RegistryDown => f.write_str("the registry is down"),
             Self::BusDown => f.write_str("the bus is down"),
+            Self::BusPartition { machine } => write!(f, "{machine} cannot reach the bus"),
             Self::BusDelay { ms_max } => write!(f, "the bus takes up to {ms_max} ms to begin"),
             Self::BusSilence { percent } => {
                 write!(f, "the bus does not answer {percent} % of the time")

@@ -7,6 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 pub enum Hazard {
     /// A service is killed and started again, between any two of its steps.
     Crash,
+    /// The gateway is killed and started again.
+    GatewayCrash,
+    /// The bus is killed and started again, in half of the cases with a loss of power.
+    BusCrash,
     /// A link loses every message.
     Partition,
     /// A link loses every message of one direction.
@@ -15,7 +19,7 @@ pub enum Hazard {
     Hold,
     /// A link loses some messages.
     Loss,
-    /// A connection breaks in the middle of a message.
+    /// A connection breaks in the middle of the body of a message.
     Reset,
     /// All messages take a while, all along.
     Latency,
@@ -25,10 +29,14 @@ pub enum Hazard {
     ClockSkew,
     /// A wall clock jumps by up to a minute, and later back.
     ClockJump,
-    /// A machine takes every token for expired.
+    /// A service takes the key of every token for expired.
     ExpiredTokens,
+    /// The registry is away.
+    RegistryDown,
     /// The bus is away.
     BusDown,
+    /// One service cannot reach the bus.
+    BusPartition,
     /// The bus is slow, all along.
     BusDelay,
     /// The bus does not always answer, all along.
@@ -39,9 +47,9 @@ pub enum Hazard {
     Reordering,
     /// A service is killed by a loss of power, and with it what was not synced is lost.
     PowerLoss,
-    /// The disk of a service is full.
+    /// The disk of a service, or of the bus, is full.
     DiskFull,
-    /// The disk of a service fails to sync now and then.
+    /// The disk of a service, or of the bus, fails to sync now and then.
     SyncFails,
 }
 
@@ -95,6 +103,8 @@ impl Faults {
     pub fn storm() -> Self {
         [
             (Hazard::Crash, 2.0),
+            (Hazard::GatewayCrash, 0.3),
+            (Hazard::BusCrash, 0.4),
             (Hazard::Partition, 1.0),
             (Hazard::OneWayPartition, 0.5),
             (Hazard::Hold, 0.7),
@@ -105,7 +115,9 @@ impl Faults {
             (Hazard::ClockSkew, 0.6),
             (Hazard::ClockJump, 0.3),
             (Hazard::ExpiredTokens, 0.3),
+            (Hazard::RegistryDown, 0.3),
             (Hazard::BusDown, 0.3),
+            (Hazard::BusPartition, 0.5),
             (Hazard::BusDelay, 0.9),
             (Hazard::BusSilence, 0.9),
             (Hazard::Duplicates, 0.9),
@@ -127,7 +139,8 @@ impl Faults {
         self
     }
 
-    /// When the last fault is over, counted from when the users began; default 6 s. Faults begin in its first half.
+    /// How long the storm lasts, counted from when the users began; default 6 s. Faults begin in its first half. Nine of
+    /// ten are over with it; the tenth may outlast it ten times, and with it every limit that a system has.
     #[must_use]
     pub fn lasting(mut self, lasting: Duration) -> Self {
         self.lasting = lasting;
@@ -144,7 +157,7 @@ impl Faults {
         self.rates.iter().map(|(hazard, rate)| (*hazard, *rate))
     }
 
-    /// When the last fault is over.
+    /// How long the storm lasts.
     pub(super) fn end(&self) -> Duration {
         self.lasting
     }

@@ -1,15 +1,12 @@
 //! A bus with all the faults that its contract allows.
 //!
-//! It is slow or away; it does not answer, before or after it has done what it was asked; it loses acknowledgements, and
+//! It is slow or away, for all or for one client; it does not answer, before or after it has done what it was asked; it loses acknowledgements, and
 //! so delivers again what was handled; it delivers events of different keys in any order. It never loses an event and
 //! never breaks the order of a key: a bus that did would be wrong, not faulty.
 //!
 //! What it takes and gives is logged, and so is in the trace of a run like the messages of the network.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use env::{
     Timestamp,
@@ -18,6 +15,7 @@ use env::{
 use events::{Bus, CloudEvent, Delivery, Error, Result, Subscription};
 use futures::future::BoxFuture;
 use rand::{RngExt, seq::SliceRandom};
+use tokio::sync::watch;
 
 /// How faulty a bus is. Probabilities are from 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -42,18 +40,49 @@ pub struct FaultyBus {
 }
 
 #[derive(Clone)]
-struct Mood(Arc<Mutex<BusFaults>>);
+struct Mood {
+    state: Arc<watch::Sender<State>>,
+    /// Who asks.
+    client: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+struct State {
+    faults: BusFaults,
+    /// The clients that cannot reach it.
+    cut_off: BTreeSet<String>,
+}
 
 impl FaultyBus {
     /// Makes `bus` faulty.
     pub fn new(bus: Arc<dyn Bus>, faults: BusFaults) -> Self {
-        let mood = Mood(Arc::new(Mutex::new(faults)));
+        let state = State {
+            faults,
+            ..State::default()
+        };
+        let mood = Mood {
+            state: Arc::new(watch::Sender::new(state)),
+            client: None,
+        };
         Self { bus, mood }
+    }
+
+    /// A handle of the same bus that can be [cut off](Self::cut_off) by this name.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Self {
+        let mut client = self.clone();
+        client.mood.client = Some(name.into());
+        client
     }
 
     /// From now on it has these faults.
     pub fn set(&self, faults: BusFaults) {
-        *self.mood.0.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+        self.mood.state.send_modify(|state| state.faults = faults);
+    }
+
+    /// From now on these clients cannot reach it, and all others can.
+    pub fn cut_off(&self, clients: BTreeSet<String>) {
+        self.mood.state.send_modify(|state| state.cut_off = clients);
     }
 
     /// Ends its faults.
@@ -64,7 +93,18 @@ impl FaultyBus {
 
 impl Mood {
     fn faults(&self) -> BusFaults {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.borrow().faults
+    }
+
+    fn is_away(&self, state: &State) -> bool {
+        let client = self.client.as_deref();
+        state.faults.is_down || client.is_some_and(|client| state.cut_off.contains(client))
+    }
+
+    /// Returns when the bus cannot be reached.
+    async fn away(&self) {
+        // The sender is ours, so it is not gone.
+        let _ = self.state.subscribe().wait_for(|it| self.is_away(it)).await;
     }
 
     async fn delay(&self) {
@@ -80,11 +120,8 @@ impl Mood {
     }
 
     fn silence(&self, when: &'static str) -> Result<()> {
-        let faults = self.faults();
-        if faults.is_down || Self::strikes(faults.silence / 2.0) {
-            return Err(Error::Unavailable {
-                source: when.into(),
-            });
+        if self.is_away(&self.state.borrow()) || Self::strikes(self.faults().silence / 2.0) {
+            return Err(unavailable(when));
         }
         Ok(())
     }
@@ -96,6 +133,12 @@ impl Mood {
         let done = work.await?;
         self.silence("its answer was lost (simulated)")?;
         Ok(done)
+    }
+}
+
+fn unavailable(when: &'static str) -> Error {
+    Error::Unavailable {
+        source: when.into(),
     }
 }
 
@@ -197,10 +240,16 @@ impl Faulty {
 impl Subscription for Faulty {
     fn next(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Delivery>>> {
         Box::pin(async move {
-            // Only before: what was taken and then forgotten would be lost until the subscription ends.
+            // Only before it has given something: what was taken and then forgotten would be lost until the subscription
+            // ends.
             self.mood.delay().await;
             self.mood.silence("it gives nothing (simulated)")?;
-            let given = self.reorder(self.subscription.next(limit).await?).await;
+            let given = tokio::select! {
+                biased;
+                () = self.mood.away() => return Err(unavailable("it is gone (simulated)")),
+                given = self.subscription.next(limit) => given?,
+            };
+            let given = self.reorder(given).await;
             for delivery in &given {
                 let (group, id, attempt) = (&self.group, &delivery.event.id, delivery.attempt);
                 tracing::debug!(group, id, attempt, "the bus gives an event");

@@ -14,7 +14,7 @@ use super::{fate::Fates, machines::Machines};
 pub(super) struct Network {
     machines: Machines,
     fates: Fates,
-    /// The links that cut the next message, the lower address first.
+    /// The links that cut the next message that has a body, the lower address first.
     cutting: Arc<Mutex<BTreeSet<(IpAddr, IpAddr)>>>,
 }
 
@@ -31,7 +31,7 @@ impl Network {
         &self.fates
     }
 
-    /// The next message between the two is cut, or is not any more.
+    /// The next message with a body between the two is cut, or is not any more.
     pub(super) fn set_cutting(&self, a: IpAddr, b: IpAddr, is_cutting: bool) {
         let mut links = self.cutting.lock().unwrap_or_else(PoisonError::into_inner);
         if is_cutting {
@@ -41,10 +41,14 @@ impl Network {
         }
     }
 
-    /// Whether this message is the one that is cut.
-    pub(super) fn breaks(&self, a: IpAddr, b: IpAddr) -> bool {
+    /// How much of this message arrives, if it is the one that is cut: half of its body.
+    pub(super) fn cut(&self, a: IpAddr, b: IpAddr, message: &[u8]) -> Option<usize> {
         let mut links = self.cutting.lock().unwrap_or_else(PoisonError::into_inner);
-        !links.is_empty() && links.remove(&link(a, b))
+        if !links.contains(&link(a, b)) {
+            return None;
+        }
+        let body = message.len() - head(message);
+        (body > 0 && links.remove(&link(a, b))).then(|| message.len() - body / 2)
     }
 
     /// Whether the machine at `address` lives to take its next step.
@@ -64,6 +68,13 @@ impl Network {
         let name = self.machines.name_at(address);
         name.is_some_and(|name| self.fates.is_dead(&name))
     }
+}
+
+/// How long the head of a message is. What has no end of one in it is all body.
+fn head(message: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    let end = message.windows(END.len()).position(|part| part == END);
+    end.map_or(0, |end| end + END.len())
 }
 
 fn link(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {

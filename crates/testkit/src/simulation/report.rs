@@ -22,6 +22,8 @@ pub struct Report {
     pub simulated: Duration,
     /// How many events of each type were published.
     pub events: BTreeMap<String, u64>,
+    /// How often the paths were taken that matter: deaths, time-outs, undos, what was taken over. What is not here was not.
+    pub reached: BTreeMap<String, u64>,
     /// How often an invariant was checked.
     pub checks: u64,
     /// How many commits, publishings and acknowledgements the services had since the users began.
@@ -86,6 +88,10 @@ impl fmt::Display for Report {
         for (kind, count) in &self.events {
             writeln!(f, "    {count:>6} {kind}")?;
         }
+        writeln!(f, "  paths that were taken:")?;
+        for (path, times) in &self.reached {
+            writeln!(f, "    {times:>6} {path}")?;
+        }
         write!(
             f,
             "  trace {} ({} entries)",
@@ -108,6 +114,8 @@ pub struct Summary {
     pub repeated: u64,
     /// How many events of each type were published, in all seeds together.
     pub events: BTreeMap<String, u64>,
+    /// How often the paths were taken that matter, in all seeds together.
+    pub reached: BTreeMap<String, u64>,
 }
 
 /// A seed that failed.
@@ -134,6 +142,9 @@ impl fmt::Display for Summary {
         }
         if let Some(first) = self.failed.first() {
             writeln!(f, "to see it again: simulate --seed {}", first.seed)?;
+        }
+        for (path, times) in &self.reached {
+            writeln!(f, "{times:>8} {path}")?;
         }
         write!(
             f,

@@ -10,14 +10,18 @@ use std::{
 };
 
 use env::Instant;
-use outrigger::{Invariant, Platform, Service, System, system::Workload};
-use serde_json::Value;
+use identity::{Jwks, Keyring};
+use outrigger::{Invariant, Platform, Service, Settings, System, system::Workload};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    GATEWAY, HUB, USERS,
+    BUS, GATEWAY, HUB, USERS,
+    broker::Broker,
     faulty_bus::{BusFaults, FaultyBus},
+    registry::FaultyRegistry,
     report::Violation,
+    seen::Seen,
     stage::TICK,
 };
 use crate::{Recorder, disk::Disk};
@@ -26,14 +30,15 @@ pub(super) struct Run {
     pub(super) system: System,
     /// The folder of the databases: what survives a crash.
     pub(super) data: PathBuf,
-    /// The disk of each service.
+    /// The disk of each service, and that of the bus.
     pub(super) disks: BTreeMap<String, Disk>,
     /// What its users do.
     pub(super) script: Arc<Workload>,
     /// What must hold.
     pub(super) invariants: Vec<Invariant>,
-    platform: watch::Sender<Option<Platform>>,
-    bus: OnceCell<(Recorder, FaultyBus)>,
+    shared: OnceCell<Shared>,
+    is_shared: watch::Sender<bool>,
+    pub(super) seen: Seen,
     /// All faults are over.
     pub(super) is_calm: Cell<bool>,
     pub(super) gateway: Cell<Option<SocketAddr>>,
@@ -45,6 +50,17 @@ pub(super) struct Run {
     pub(super) checks: Cell<u64>,
     pub(super) violations: RefCell<Vec<Violation>>,
     began: Instant,
+}
+
+/// What the hub has for all machines.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) broker: Broker,
+    pub(super) recorder: Recorder,
+    pub(super) bus: FaultyBus,
+    pub(super) registry: FaultyRegistry,
+    /// By machine. All are the same ring, but each trusts its own copy.
+    pub(super) keyrings: BTreeMap<String, Keyring>,
 }
 
 /// How far the users are.
@@ -62,6 +78,7 @@ impl Run {
         disks: BTreeMap<String, Disk>,
         script: Arc<Workload>,
         invariants: Vec<Invariant>,
+        seen: Seen,
     ) -> Self {
         Self {
             system,
@@ -69,8 +86,9 @@ impl Run {
             disks,
             script,
             invariants,
-            platform: watch::Sender::new(None),
-            bus: OnceCell::new(),
+            seen,
+            shared: OnceCell::new(),
+            is_shared: watch::Sender::new(false),
             is_calm: Cell::new(false),
             gateway: Cell::new(None),
             started: RefCell::default(),
@@ -88,11 +106,16 @@ impl Run {
         env::instant().saturating_duration_since(self.began)
     }
 
-    /// Gives the other machines the platform, whose bus is `bus`, recorded by `recorder`.
-    pub(super) fn share(&self, platform: Platform, recorder: Recorder, bus: FaultyBus) {
+    /// Gives the other machines what they share.
+    pub(super) fn share(&self, shared: Shared) {
         // The hub shares once: it never crashes.
-        let _ = self.bus.set((recorder, bus));
-        self.platform.send_replace(Some(platform));
+        let _ = self.shared.set(shared);
+        self.is_shared.send_replace(true);
+    }
+
+    /// What the hub has shared, once it has.
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.get()
     }
 
     /// All faults are over.
@@ -100,10 +123,55 @@ impl Run {
         self.is_calm.set(true);
     }
 
-    /// From now on the bus has these faults.
-    pub(super) fn set_bus(&self, faults: BusFaults) {
-        if let Some((_, bus)) = self.bus.get() {
-            bus.set(faults);
+    /// From now on the bus has these faults, these machines cannot reach it, and the registry is away or not.
+    pub(super) fn set_shared_faults(
+        &self,
+        faults: BusFaults,
+        cut_off: BTreeSet<String>,
+        no_registry: bool,
+    ) {
+        if let Some(shared) = self.shared() {
+            shared.bus.set(faults);
+            shared.bus.cut_off(cut_off);
+            shared.registry.set_down(no_registry);
+        }
+    }
+
+    /// Kills the bus.
+    pub(super) fn kill_bus(&self, loses_power: bool) {
+        // Before the process ends: one that ends closes its database, and closing one syncs it.
+        match self.disks.get(BUS) {
+            Some(disk) if loses_power => disk.power_loss(),
+            Some(disk) => disk.process_death(),
+            None => {}
+        }
+        if let Some(shared) = self.shared() {
+            shared.broker.kill();
+            self.seen.reach("bus died");
+        }
+    }
+
+    /// Starts the bus again.
+    pub(super) fn revive_bus(&self) {
+        if let Some(shared) = self.shared() {
+            shared.broker.revive();
+        }
+    }
+
+    /// From now on `machine` trusts the keys of tokens, or none.
+    pub(super) fn set_trusting(&self, machine: &str, is_trusting: bool) {
+        let keyring = self
+            .shared()
+            .and_then(|shared| shared.keyrings.get(machine));
+        let Some(keyring) = keyring else { return };
+        let none = serde_json::from_value::<Jwks>(json!({ "keys": [] })).ok();
+        let keys = if is_trusting {
+            Some(keyring.jwks())
+        } else {
+            none
+        };
+        if let Some(keys) = keys {
+            keyring.trusted().replace(&keys);
         }
     }
 
@@ -120,7 +188,7 @@ impl Run {
 
     /// What was published.
     pub(super) fn recorder(&self) -> Option<&Recorder> {
-        self.bus.get().map(|(recorder, _)| recorder)
+        self.shared().map(|shared| &shared.recorder)
     }
 
     /// How many events of each type were published.
@@ -128,11 +196,17 @@ impl Run {
         self.recorder().map(Recorder::counts).unwrap_or_default()
     }
 
-    /// Waits for the platform.
-    pub(super) async fn platform(&self) -> Option<Platform> {
-        let mut shared = self.platform.subscribe();
-        let platform = shared.wait_for(Option::is_some).await;
-        platform.ok().and_then(|platform| platform.clone())
+    /// Waits for the platform of `machine`.
+    pub(super) async fn platform(&self, machine: &str) -> Option<Platform> {
+        let mut is_shared = self.is_shared.subscribe();
+        is_shared.wait_for(|is| *is).await.ok()?;
+        let shared = self.shared()?;
+        Some(Platform::new(
+            shared.settings.clone(),
+            Arc::new(shared.bus.client(machine)),
+            Arc::new(shared.registry.clone()),
+            shared.keyrings.get(machine)?.clone(),
+        ))
     }
 
     pub(super) fn started(&self, service: &str) {

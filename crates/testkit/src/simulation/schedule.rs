@@ -10,7 +10,7 @@ use rand::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GATEWAY, USERS,
+    BUS, GATEWAY, USERS,
     fault::{Fault, Kind},
     faults::{Faults, Hazard},
 };
@@ -26,8 +26,12 @@ pub struct Schedule {
 
 /// No fault begins before, in milliseconds.
 const FIRST_MS: u64 = 50;
-/// How long a fault lasts, in milliseconds.
+/// How long most faults last, in milliseconds.
 const LENGTH_MS: std::ops::Range<u64> = 20..3_000;
+/// One of so many lasts longer: past the limits of calls, leases and claims.
+const LONG_ONE_IN: u32 = 10;
+/// How many times as long as the storm the longest lasts.
+const LONGEST: u64 = 10;
 /// A machine that is said to die between two of its steps dies at the latest after this, if it takes none.
 pub(super) const LAST_STEP: Duration = Duration::from_millis(200);
 
@@ -108,11 +112,14 @@ impl<R: Rng> Draw<R> {
         let Some(kind) = self.kind(hazard, is_first) else {
             return;
         };
-        let (from, until) = if lasts(hazard) {
+        let (from, mut until) = if lasts(hazard) {
             (Duration::ZERO, self.end)
         } else {
             self.span()
         };
+        if kind.crashes().is_some() {
+            until += LAST_STEP; // so that it is away for a while, however late it dies
+        }
         self.drawn.push(Fault { from, until, kind });
     }
 
@@ -125,6 +132,13 @@ impl<R: Rng> Draw<R> {
                     self.service()?
                 },
                 after_steps: self.steps(),
+            },
+            Hazard::GatewayCrash => Kind::Crash {
+                machine: GATEWAY.to_owned(),
+                after_steps: self.steps(),
+            },
+            Hazard::BusCrash => Kind::BusCrash {
+                loses_power: self.chance.random(),
             },
             Hazard::Partition => {
                 let (a, b) = self.links.pop()?;
@@ -152,15 +166,19 @@ impl<R: Rng> Draw<R> {
                 ms_max: self.chance.random_range(2..=60),
             },
             Hazard::SlowHost => Kind::Slow {
-                machine: self.service()?,
+                machine: self.server(),
                 by_ms: self.chance.random_range(50..500),
             },
-            Hazard::ClockSkew => self.clock(2_000)?,
-            Hazard::ClockJump => self.clock(60_000)?,
+            Hazard::ClockSkew => self.clock(2_000),
+            Hazard::ClockJump => self.clock(60_000),
             Hazard::ExpiredTokens => Kind::ExpiredTokens {
                 machine: self.service()?,
             },
+            Hazard::RegistryDown => Kind::RegistryDown,
             Hazard::BusDown => Kind::BusDown,
+            Hazard::BusPartition => Kind::BusPartition {
+                machine: self.service()?,
+            },
             Hazard::BusDelay => Kind::BusDelay {
                 ms_max: self.chance.random_range(1..=40),
             },
@@ -178,10 +196,10 @@ impl<R: Rng> Draw<R> {
                 after_steps: self.steps(),
             },
             Hazard::DiskFull => Kind::DiskFull {
-                machine: self.service()?,
+                machine: self.disk(),
             },
             Hazard::SyncFails => Kind::SyncFails {
-                machine: self.service()?,
+                machine: self.disk(),
                 one_in: self.chance.random_range(1..=10),
             },
         })
@@ -196,23 +214,46 @@ impl<R: Rng> Draw<R> {
         self.services.choose(&mut self.chance).cloned()
     }
 
+    /// A machine that answers requests.
+    fn server(&mut self) -> String {
+        self.service_or(GATEWAY)
+    }
+
+    /// A machine with a disk.
+    fn disk(&mut self) -> String {
+        self.service_or(BUS)
+    }
+
+    fn service_or(&mut self, other: &str) -> String {
+        let chosen = self.chance.random_range(0..=self.services.len());
+        let service = self.services.get(chosen);
+        service.cloned().unwrap_or_else(|| other.to_owned())
+    }
+
     fn percent(&mut self, most: u32) -> u32 {
         self.chance.random_range(1..=most)
     }
 
-    fn clock(&mut self, most_ms: i64) -> Option<Kind> {
-        let machine = self.service()?;
+    fn clock(&mut self, most_ms: i64) -> Kind {
+        let machine = self.server();
         let ahead_ms = self.chance.random_range(-most_ms..=most_ms);
-        Some(Kind::Clock { machine, ahead_ms })
+        Kind::Clock { machine, ahead_ms }
     }
 
-    /// A fault begins while the users are busy, and is over before the end.
+    /// A fault begins while the users are busy, and most are over with the storm.
     fn span(&mut self) -> (Duration, Duration) {
         let end = u64::try_from(self.end.as_millis()).unwrap_or(u64::MAX);
         let latest = (end / 2).max(FIRST_MS + 1);
-        let from = Duration::from_millis(self.chance.random_range(FIRST_MS..latest));
-        let length = Duration::from_millis(self.chance.random_range(LENGTH_MS));
-        (from, (from + length).min(self.end.max(from)))
+        let from = self.chance.random_range(FIRST_MS..latest);
+        let length = self.chance.random_range(LENGTH_MS);
+        let until = if self.chance.random_ratio(1, LONG_ONE_IN) {
+            from + self
+                .chance
+                .random_range(end / 2..=end.saturating_mul(LONGEST))
+        } else {
+            (from + length).min(end.max(from))
+        };
+        (Duration::from_millis(from), Duration::from_millis(until))
     }
 }
 
@@ -236,9 +277,8 @@ fn drop_overlapping_crashes(faults: &mut Vec<Fault>) {
         let Some(machine) = fault.kind.crashes() else {
             return true;
         };
-        let overlaps = |other: &Fault| {
-            other.kind.crashes() == Some(machine) && other.until + LAST_STEP >= fault.from
-        };
+        let overlaps =
+            |other: &Fault| other.kind.crashes() == Some(machine) && other.until >= fault.from;
         let keep = !down.iter().any(overlaps);
         if keep {
             down.push(fault.clone());

@@ -1,6 +1,6 @@
 //! Many seeds, each in a process of its own.
 
-use std::{ops::Range, process::Command};
+use std::{collections::BTreeMap, ops::Range, process::Command};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -83,7 +83,8 @@ struct Outcome {
 struct Reported {
     trace_hash: String,
     violations: Vec<Violation>,
-    events: std::collections::BTreeMap<String, u64>,
+    events: BTreeMap<String, u64>,
+    reached: BTreeMap<String, u64>,
 }
 
 impl std::fmt::Display for Finished {
@@ -101,12 +102,17 @@ impl Summary {
         self.repeated += u64::from(finished.repeated);
         match finished.outcome {
             Ok(outcome) => {
-                for (kind, count) in outcome.read.events {
-                    *self.events.entry(kind).or_default() += count;
-                }
+                add(&mut self.events, outcome.read.events);
+                add(&mut self.reached, outcome.read.reached);
             }
             Err(failed) => self.failed.push(failed),
         }
+    }
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, counts: BTreeMap<String, u64>) {
+    for (name, count) in counts {
+        *sums.entry(name).or_default() += count;
     }
 }
 

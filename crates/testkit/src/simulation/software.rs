@@ -10,6 +10,7 @@ use env::RequestContext;
 use outrigger::GatewayClient;
 
 use super::{
+    GATEWAY,
     run::{Run, Users},
     stage::Ended,
 };
@@ -21,7 +22,7 @@ const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// One service, until it is crashed.
 pub(super) async fn service(run: Rc<Run>, name: Rc<str>) -> Ended {
-    let Some(platform) = run.platform().await else {
+    let Some(platform) = run.platform(&name).await else {
         return Ok(());
     };
     let _running = loop {
@@ -40,10 +41,19 @@ pub(super) async fn service(run: Rc<Run>, name: Rc<str>) -> Ended {
 
 /// The gateway.
 pub(super) async fn gateway(run: Rc<Run>) -> Ended {
-    let Some(platform) = run.platform().await else {
+    let Some(platform) = run.platform(GATEWAY).await else {
         return Ok(());
     };
-    let running = run.system.start_gateway(&platform, LISTEN).await?;
+    let running = loop {
+        match run.system.start_gateway(&platform, LISTEN).await {
+            Ok(running) => break running,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "the gateway cannot start yet");
+                env::sleep(START_AGAIN).await;
+            }
+        }
+    };
     run.gateway.set(Some(running.address()));
     std::future::pending().await
 }

@@ -28,6 +28,7 @@ use super::{
     machines::Machines,
     network::Network,
     panics,
+    seen::Seen,
     timeline::Timeline,
     trace::Trace,
     world::Simulated,
@@ -206,6 +207,10 @@ impl Stage {
             // What is dropped now must not have an effect any more.
             self.links.fates().doom(machine, 0);
             let loses_power = self.powerless.remove(machine);
+            self.trace.seen().reach(match loses_power {
+                true => "process lost its power",
+                false => "process died",
+            });
             match self.disks.get(machine) {
                 // Before the process ends: one that ends closes its database, and closing one syncs it.
                 Some(disk) if loses_power => disk.power_loss(),
@@ -301,6 +306,11 @@ impl Stage {
         self.effects.struck()
     }
 
+    /// Whether the process of a machine runs.
+    pub fn is_up(&self, machine: &str) -> bool {
+        !self.down.contains(machine)
+    }
+
     /// The machines whose process does not run.
     pub fn down(&self) -> impl Iterator<Item = &str> {
         self.down.iter().map(String::as_str)
@@ -334,6 +344,11 @@ impl Stage {
     /// How many entries the trace has until now.
     pub fn trace_entries(&self) -> u64 {
         self.trace.entries()
+    }
+
+    /// What is seen of the run from outside.
+    pub(super) fn seen(&self) -> Seen {
+        self.trace.seen().clone()
     }
 
     /// The panics since they were last taken, each with its place.

@@ -15,7 +15,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{clock::Clock, machines::Machines, timeline::Timeline};
+use super::{GATEWAY, clock::Clock, machines::Machines, seen::Seen, timeline::Timeline};
 
 /// Clones write to one trace.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub(super) struct Trace(Arc<Inner>);
 struct Inner {
     clock: Clock,
     machines: Machines,
+    seen: Seen,
     sink: Mutex<Sink>,
 }
 
@@ -48,8 +49,14 @@ impl Trace {
         Ok(Self(Arc::new(Inner {
             clock,
             machines,
+            seen: Seen::default(),
             sink: Mutex::new(sink),
         })))
+    }
+
+    /// What is seen of the run besides.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.0.seen
     }
 
     /// From now on a timeline is kept.
@@ -82,6 +89,7 @@ impl Trace {
     /// A log line.
     pub(super) fn line(&self, line: &str) {
         self.tell(|timeline, at, machine| timeline.line(at, machine, line));
+        self.0.seen.line(line);
         self.put("log", line.trim_end().as_bytes());
     }
 
@@ -98,6 +106,9 @@ impl Trace {
             let receiver = self.0.machines.name_at(to.ip());
             timeline.sent(at, machine, receiver.as_deref().unwrap_or("?"), bytes);
         });
+        if self.0.machines.name_at(from.ip()).as_deref() == Some(GATEWAY) {
+            self.0.seen.sent_on(bytes);
+        }
         self.put(&format!("sent {from} {to}"), bytes);
     }
 

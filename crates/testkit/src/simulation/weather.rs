@@ -1,15 +1,16 @@
 //! Lets the faults of a schedule come and go.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use identity::{LEEWAY, TOKEN_LIFETIME};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     crash_point::CrashPoint,
     fault::{Fault, Kind},
     faulty_bus::BusFaults,
     run::{Run, Users},
-    schedule::Schedule,
+    schedule::{LAST_STEP, Schedule},
     stage::{Stage, TICK},
 };
 use crate::disk::{self, Odds};
@@ -66,7 +67,7 @@ impl Weather {
             .collect();
         for fault in &over {
             stage.note(format_args!("over: {}", fault.kind));
-            end(&fault.kind, stage);
+            end(&fault.kind, stage, run);
         }
         let begun: Vec<_> = self
             .coming
@@ -74,11 +75,20 @@ impl Weather {
             .collect();
         for fault in &begun {
             stage.note(format_args!("begins: {}", fault.kind));
-            begin(&fault.kind, stage);
+            begin(&fault.kind, stage, run);
         }
         if !over.is_empty() || !begun.is_empty() {
             self.lasting.extend(begun);
             self.blend(&over, stage, run);
+        }
+        for fault in &self.lasting {
+            if let Some(machine) = fault.kind.crashes()
+                && fault.from + LAST_STEP <= passed
+                && stage.is_up(machine)
+            {
+                stage.note(format_args!("{machine} takes no step, and dies"));
+                stage.crash(machine);
+            }
         }
         if self.coming.is_empty() && self.lasting.is_empty() {
             self.is_calm = true;
@@ -104,6 +114,8 @@ impl Weather {
     fn blend(&self, over: &[Fault], stage: &mut Stage, run: &Run) {
         let mut latency = LATENCY;
         let mut bus = BusFaults::default();
+        let mut cut_off = BTreeSet::new();
+        let mut no_registry = false;
         let mut clocks: BTreeMap<&str, i64> = over
             .iter()
             .filter_map(|fault| clock(&fault.kind))
@@ -121,7 +133,9 @@ impl Weather {
                     disks.entry(machine).or_default().sync_fails = Odds::OneIn(*one_in);
                 }
                 Kind::Latency { ms_max } => latency = latency.max(Duration::from_millis(*ms_max)),
+                Kind::RegistryDown => no_registry = true,
                 Kind::BusDown => bus.is_down = true,
+                Kind::BusPartition { machine } => _ = cut_off.insert(machine.clone()),
                 Kind::BusDelay { ms_max } => bus.delay_ms_max = bus.delay_ms_max.max(*ms_max),
                 Kind::BusSilence { percent } => bus.silence += share(*percent),
                 Kind::Duplicates { percent } => bus.lost_acknowledgement += share(*percent),
@@ -139,7 +153,7 @@ impl Weather {
         for (machine, faults) in disks {
             stage.set_disk_faults(machine, faults);
         }
-        run.set_bus(bus);
+        run.set_shared_faults(bus, cut_off, no_registry);
         stage.set_latency(latency);
         let slow_before = over.iter().filter_map(|fault| slow(&fault.kind));
         for (machine, _) in slow_before {
@@ -151,7 +165,7 @@ impl Weather {
     }
 }
 
-fn begin(kind: &Kind, stage: &mut Stage) {
+fn begin(kind: &Kind, stage: &mut Stage, run: &Run) {
     match kind {
         Kind::Crash {
             machine,
@@ -161,6 +175,8 @@ fn begin(kind: &Kind, stage: &mut Stage) {
             machine,
             after_steps,
         } => stage.lose_power_after(machine, *after_steps),
+        Kind::BusCrash { loses_power } => run.kill_bus(*loses_power),
+        Kind::ExpiredTokens { machine } => run.set_trusting(machine, false),
         Kind::Partition { a, b } => stage.partition(a, b),
         Kind::OneWayPartition { from, to } => stage.partition_oneway(from, to),
         Kind::Hold { a, b } => stage.hold(a, b),
@@ -170,9 +186,11 @@ fn begin(kind: &Kind, stage: &mut Stage) {
     }
 }
 
-fn end(kind: &Kind, stage: &mut Stage) {
+fn end(kind: &Kind, stage: &mut Stage, run: &Run) {
     match kind {
         Kind::Crash { machine, .. } | Kind::PowerLoss { machine, .. } => stage.restart(machine),
+        Kind::BusCrash { .. } => run.revive_bus(),
+        Kind::ExpiredTokens { machine } => run.set_trusting(machine, true),
         Kind::Partition { a, b } | Kind::OneWayPartition { from: a, to: b } => stage.repair(a, b),
         Kind::Hold { a, b } => stage.release(a, b),
         Kind::Loss { a, b, .. } => stage.set_loss(a, b, 0.0),
@@ -185,10 +203,6 @@ fn end(kind: &Kind, stage: &mut Stage) {
 fn clock(kind: &Kind) -> Option<(&str, i64)> {
     match kind {
         Kind::Clock { machine, ahead_ms } => Some((machine, *ahead_ms)),
-        Kind::ExpiredTokens { machine } => {
-            let past_all = (TOKEN_LIFETIME + 2 * LEEWAY).as_millis();
-            Some((machine, i64::try_from(past_all).unwrap_or(i64::MAX)))
-        }
         _ => None,
     }
 }

@@ -13,11 +13,10 @@ use env::{
     world::{Effect, Moment, World},
 };
 use futures::future::BoxFuture;
-use outrigger::invariant::BUS;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    clock::Clock, connection::Connection, crash_point::Effects, interpose::EPOCH_SECONDS,
+    BUS, clock::Clock, connection::Connection, crash_point::Effects, interpose::EPOCH_SECONDS,
     machines::Machines, network::Network, trace::Trace,
 };
 
@@ -103,7 +102,10 @@ impl World for Simulated {
     }
 
     fn survives(&self, moment: Moment, effect: Effect<'_>) -> bool {
-        if is_of_the_hub(effect) {
+        if let (Moment::After, Effect::Commit(_)) = (moment, effect) {
+            self.trace.seen().commit();
+        }
+        if is_of_the_bus(effect) {
             return true;
         }
         let Some(machine) = self.machines.current() else {
@@ -117,8 +119,8 @@ impl World for Simulated {
     }
 }
 
-/// The bus stands on the hub, which does not die with those who call it.
-fn is_of_the_hub(effect: Effect<'_>) -> bool {
+/// The bus is a process of its own, which does not die with those who call it.
+fn is_of_the_bus(effect: Effect<'_>) -> bool {
     matches!(effect, Effect::Commit(file) if file.file_stem().is_some_and(|name| name == BUS))
 }
 

@@ -1,4 +1,4 @@
-//! G11 for the whole shop: a seed is the same run in two processes, from the command line.
+//! The simulation of the whole shop, from the command line.
 
 use std::process::Command;
 
@@ -22,5 +22,28 @@ fn g11_replay_a_seed_of_the_shop_is_the_same_run_in_two_processes() {
         });
         assert_eq!(first["violations"], serde_json::json!([]), "seed {seed}");
         assert_eq!(first["traceHash"], second["traceHash"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_run_is_drawn_as_one_html_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("out.html");
+    let output = Command::new(env!("CARGO_BIN_EXE_shop"))
+        .args(["simulate", "--seed", "3", "--faults", "breeze", "--html"])
+        .arg(&file)
+        .output()
+        .expect("the process ran");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let page = std::fs::read_to_string(&file).expect("a file");
+    assert!(page.starts_with("<!"), "{page}");
+    for lane in [
+        "order-service",
+        "payment-service",
+        "gateway",
+        "POST /orders",
+    ] {
+        assert!(page.contains(lane), "{lane} is not there");
     }
 }
