@@ -6,11 +6,15 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use contracts::{Currency, Money, inventory::Line, order::Customer};
+use order::place_order::{PlaceOrder, place_order};
 use outrigger::{
     Platform, Settings,
+    data::{Database, params},
     env::BoxError,
     events::{Bus as _, CloudEvent, EmbeddedBus},
     lifecycle::Running,
+    saga::Sagas,
 };
 use serde_json::{Value, json};
 
@@ -334,5 +338,120 @@ async fn what_is_left_on_the_bus_of_a_service_that_is_no_more_is_forgotten() -> 
     );
     assert_eq!(pending()?, None);
     running.stop().await;
+    Ok(())
+}
+
+/// An order of something that the shop does not have.
+fn order(id: &str) -> PlaceOrder {
+    let price = Money::new(100, Currency::Eur);
+    PlaceOrder {
+        order_id: id.to_owned(),
+        customer: Customer {
+            user_id: "ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+        },
+        customer_version: 1,
+        lines: vec![Line {
+            product_id: "unicorn".to_owned(),
+            quantity: 1,
+            price,
+        }],
+        total: price,
+        payment_method: "tok_ok".to_owned(),
+        placed_at: contracts::now(),
+        request: None,
+    }
+}
+
+/// Replaces the first line of a saga's journal; what was there before.
+async fn rewrite(db: &Database, id: &str, line: &str) -> Result<String, BoxError> {
+    let mut tx = db.begin().await?;
+    let which = "FROM outrigger_saga_journal WHERE saga_id = $1 AND position = 0";
+    let before = tx
+        .query_one(&format!("SELECT entry {which}"), params![id])
+        .await?;
+    let before: String = before.ok_or("no journal")?.get(0)?;
+    let update = "UPDATE outrigger_saga_journal SET entry = $2 WHERE saga_id = $1 AND position = 0";
+    tx.execute(update, params![id, line]).await?;
+    tx.commit().await?;
+    Ok(before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    open(folder).await?.stop().await;
+    // Begun, while nobody goes on with them.
+    let settings = Settings {
+        data: folder.to_owned(),
+        ..Settings::default()
+    };
+    let url = settings.database_of(contracts::order::SERVICE);
+    let db = Database::open(url.reveal()).await?;
+    let db = db.owned_by(contracts::order::SERVICE);
+    let sagas = Sagas::open(db.clone()).await?;
+    sagas.register(place_order);
+    let mut tx = db.begin().await?;
+    for id in ["1", "2", "3"] {
+        sagas.start(&mut tx, id, order(id)).await?;
+    }
+    tx.commit().await?;
+    let listed = |state: &str| -> Result<Vec<Value>, BoxError> {
+        let list = json(folder, &["sagas", "list", "--state", state])?;
+        let sagas = list["sagas"].as_array().ok_or("a list")?;
+        Ok(sagas.iter().map(|saga| saga["id"].clone()).collect())
+    };
+    assert_eq!(listed("running")?, ["1", "2", "3"]);
+
+    // One that a newer version has written.
+    let line = rewrite(&db, "1", r#"{"entry":"called-by-pigeon"}"#).await?;
+    assert_eq!(json(folder, &["sagas", "retry", "1"])?["state"], "parked");
+    let list = String::from_utf8(shop(folder, &["sagas", "list"]).stdout)?;
+    assert!(
+        list.contains("parked  order-service/place-order  1") && list.contains("called-by-pigeon"),
+        "{list}"
+    );
+    let shown = String::from_utf8(shop(folder, &["sagas", "show", "1"]).stdout)?;
+    assert!(shown.contains("cannot be read: {"), "{shown}");
+    rewrite(&db, "1", &line).await?;
+    assert_eq!(json(folder, &["sagas", "retry", "1"])?["state"], "running");
+
+    let reason = ["--reason", "created by phone"];
+    let skip = |step| {
+        [
+            ["sagas", "skip", "2", "--step"].as_slice(),
+            &[step],
+            &reason,
+        ]
+        .concat()
+    };
+    assert_eq!(json(folder, &skip("0"))?["state"], "running");
+    let said = complaint(folder, &skip("0"));
+    assert!(said.contains("does not wait for step 0"), "{said}");
+    let shown = json(folder, &["sagas", "show", "2"])?;
+    let entries: Vec<&Value> = (0..3)
+        .map(|line| &shown["timeline"][line]["entry"])
+        .collect();
+    assert_eq!(entries, ["called", "skipped", "called"]);
+
+    let cancel = ["sagas", "cancel", "3", "--reason", "ordered twice"];
+    assert_eq!(json(folder, &cancel)?["state"], "compensating");
+    assert_eq!(listed("compensating")?, ["3"]);
+    let said = complaint(folder, &["sagas", "cancel", "4", "--reason", "no"]);
+    assert!(said.contains("there is no saga 4"), "{said}");
+
+    // And they end, once the shop runs again.
+    let running = open(folder).await?;
+    let ended = async {
+        while listed("compensated").is_ok_and(|ended| ended.len() < 3) {
+            outrigger::env::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    outrigger::env::timeout(std::time::Duration::from_secs(60), ended).await?;
+    running.stop().await;
+    let shown = json(folder, &["sagas", "show", "3"])?;
+    assert_eq!(shown["failure"]["detail"], "ordered twice");
     Ok(())
 }

@@ -33,6 +33,18 @@ async fn evening(saga: Saga, Evening { lamp }: Evening) -> Result<(), Failure> {
     saga.call(SwitchOn { lamp }).retry(retry).await
 }
 
+#[derive(Serialize, Deserialize)]
+struct Night;
+
+impl Input for Night {
+    const SAGA: &'static str = "night";
+}
+
+async fn night(saga: Saga, _: Night) -> Result<(), Failure> {
+    saga.sleep(std::time::Duration::from_hours(8)).await;
+    Ok(())
+}
+
 async fn switch_on(_: Context, _: &mut Transaction, _: SwitchOn) -> Result<(), command::Error> {
     Err(Failure::new("no-power", "There is no power.").into())
 }
@@ -42,6 +54,7 @@ fn system() -> System {
         Service::new(SERVICE)
             .boundary(Boundary::of("lamps"))
             .saga(evening)
+            .saga(night)
             .command::<SwitchOn, _>(switch_on),
     )
 }
@@ -54,7 +67,7 @@ fn client(platform: &Platform, permissions: &[&str]) -> Client {
     Clients::new(platform.registry().clone(), Some(issuer)).client(SERVICE)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     let folder = tempfile::tempdir()?;
     let settings = Settings {
@@ -71,6 +84,7 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         let lamp = id.to_owned();
         ctx.sagas().start(&mut tx, id, Evening { lamp }).await?;
     }
+    ctx.sagas().start(&mut tx, "night", Night).await?;
     tx.commit().await?;
     for id in ["1", "2/7"] {
         let limit = std::time::Duration::from_secs(20);
@@ -104,7 +118,37 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     let cancelled = cancelled.expect_err("too late").to_string();
     assert!(cancelled.contains("409"), "{cancelled}");
 
-    // The same in the database, beside the service.
+    let reason = json!({ "reason": "there is a party" });
+    let cancelled: Value = operator
+        .post("/sagas/{id}/cancel", &[&"night"], &reason)
+        .await?;
+    assert_eq!(
+        (&cancelled["state"], &cancelled["failure"]["detail"]),
+        (&json!("compensated"), &json!("there is a party"))
+    );
+    let _: Value = operator
+        .post("/sagas/{id}/retry", &[&"1"], &Value::Null)
+        .await?;
+    let shown: Value = operator
+        .get("/sagas/{id}", &[&"1"])
+        .await?
+        .expect("the saga");
+    let timeline = shown["timeline"].as_array().expect("a timeline");
+    let begun = |entry: &str| {
+        timeline
+            .iter()
+            .filter(|line| line["entry"] == entry)
+            .count()
+    };
+    assert_eq!(begun("resumed"), 1, "{timeline:?}");
+    assert!(
+        begun("retried") >= 2,
+        "the step is made again: {timeline:?}"
+    );
+
+    // The same in the database, beside the service, which rests.
+    let again = ctx.sagas().wait("1", std::time::Duration::from_secs(20));
+    assert!(matches!(again.await?, Some(Outcome::Parked { .. })));
     let operator = Operator::open(&system, platform.settings(), Access::Change).await?;
     let (service, sagas) = operator.find("1").await?;
     assert_eq!(service, SERVICE);
