@@ -158,6 +158,7 @@ impl Database {
     /// [`Error::Statement`](crate::Error::Statement) when another process holds the file for five
     /// seconds.
     pub async fn begin(&self) -> Result<Transaction> {
+        env::pure::ask("Database::begin");
         let member = self.backend.begin().await?;
         Ok(Transaction::new(member, self.owner.clone()))
     }
@@ -169,6 +170,7 @@ impl Database {
     /// [`Error::Statement`](crate::Error::Statement), of a statement that writes too;
     /// [`Error::Parameters`](crate::Error::Parameters).
     pub async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        env::pure::ask("Database::query");
         self.backend.query(sql, params).await
     }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use rand::{Rng, RngExt, TryCryptoRng, TryRng};
 use uuid::Uuid;
 
-use crate::{clock, world};
+use crate::{clock, pure, world};
 
 /// The generator of this run: the operating system's, or the simulation's own.
 ///
@@ -17,6 +17,7 @@ pub fn random() -> Random {
 
 /// A new UUIDv7 (RFC 9562, section 5.7): sorts by the millisecond in which it was made.
 pub fn id() -> Uuid {
+    pure::ask("env::id");
     let mut chance = [0; 10];
     random().fill_bytes(&mut chance);
     let millis = u64::try_from(clock::now().as_millisecond()).unwrap_or(0);
@@ -57,6 +58,7 @@ impl TryRng for Random {
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        pure::ask("env::random");
         match world::current() {
             Some(world) => world.fill_random(bytes),
             None => rand::rng().fill_bytes(bytes),

@@ -5,11 +5,12 @@ use std::{future::Future, time::Duration};
 pub use jiff::{SignedDuration, Timestamp};
 pub use tokio::time::{Instant, error::Elapsed};
 
-use crate::world;
+use crate::{pure, world};
 
 /// Wall time, for what people and other systems read. It may jump; measure with [`instant`].
 #[expect(clippy::disallowed_methods, reason = "this is the seam")]
 pub fn now() -> Timestamp {
+    pure::ask("env::now");
     world::current().map_or_else(Timestamp::now, |world| world.now())
 }
 
@@ -19,6 +20,7 @@ pub fn now() -> Timestamp {
     reason = "this is the seam: a simulation drives tokio's clock"
 )]
 pub fn instant() -> Instant {
+    pure::ask("env::instant");
     Instant::now()
 }
 

@@ -15,6 +15,7 @@
 //! | [`net`] | listening and connecting |
 //! | [`config`] | typed configuration from file, environment and flags |
 //! | [`problem`] | RFC 9457 problem details, the one form of an error on the wire |
+//! | [`pure`] | noticing that code asks the world which must not |
 //! | [`request`] | what a request carries through every call, event and saga that it causes |
 //! | [`world`] | the seam itself |
 //!
@@ -32,6 +33,7 @@ pub mod config;
 pub mod finding;
 pub mod net;
 pub mod problem;
+pub mod pure;
 pub mod request;
 pub mod world;
 

@@ -25,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::world;
+use crate::{pure, world};
 
 /// After how much silence the system asks whether the other side is still there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -58,6 +58,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<Listener> {
 /// What the system says: refused, unreachable, timed out.
 #[expect(clippy::disallowed_methods, reason = "this is the seam")]
 pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
+    pure::ask("env::net::connect");
     let simulated = world::current().map(|world| world.connect(address));
     match simulated {
         Some(stream) => Ok(Stream::Simulated(stream.await?)),

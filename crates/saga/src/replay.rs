@@ -111,13 +111,25 @@ fn poll(saga: &Saga, running: &mut Running) -> Result<Option<Result<(), Failure>
     Err("the code asks to be polled without end".to_owned())
 }
 
-/// A panic parks the saga: it would come again with every replay.
+/// What would be otherwise in every replay parks the saga, and so does a panic, which would come again in each.
 fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(act)).map_err(|panic| {
+    let (done, asked) = env::pure::watch(|| catch_unwind(AssertUnwindSafe(act)));
+    let done = done.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         format!("the code panicked: {}", text.unwrap_or("without a message"))
-    })
+    })?;
+    asked.map_or(Ok(done), |what| Err(impure(what)))
+}
+
+fn impure(what: &str) -> String {
+    let instead = match what {
+        "env::now" | "env::instant" => "use `saga.now()`",
+        "env::id" => "use `saga.id()`",
+        "env::random" => "use `saga.random()`",
+        _ => "move what talks to the outside into the handler of a command",
+    };
+    format!("the code uses `{what}`, but must do the same in every run: {instead}")
 }
 
 /// Remembers that somebody asked to be polled again.

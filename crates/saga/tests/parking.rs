@@ -2,9 +2,11 @@
 
 mod stage;
 
-use std::{future, time::Duration};
+use std::{future, sync::OnceLock, time::Duration};
 
+use data::Database;
 use events::{JsonSchema, schemars};
+use futures::FutureExt;
 use outrigger_saga as saga;
 use saga::{
     Command, Definition, Entry, Failure, Input, Saga, UNDO_ATTEMPTS, run::STEP_LIMIT,
@@ -13,6 +15,7 @@ use saga::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Stage, act, undo};
+use tempfile::tempdir;
 
 #[derive(Serialize, Deserialize)]
 struct Begin;
@@ -170,6 +173,63 @@ fn a_panic_parks() {
     let mut stage = Stage::start(Definition::of(panicking), Begin);
     stage.done("do a");
     assert_eq!(stage.parked(), "the code panicked: number 0 is wrong");
+}
+
+/// Why a saga is parked whose code does this.
+macro_rules! parked_by {
+    ($asks:expr) => {{
+        async fn asking(saga: Saga, _: Begin) -> Result<(), Failure> {
+            saga.call(act("a")).await?;
+            let _ = $asks;
+            saga.call(act("b")).await.map(drop)
+        }
+        let mut stage = Stage::start(Definition::of(asking), Begin);
+        stage.done("do a");
+        assert_eq!(
+            stage.sent,
+            [],
+            "nothing is sent that may differ in the next run"
+        );
+        stage.parked().to_owned()
+    }};
+}
+
+fn uses(what: &str, instead: &str) -> String {
+    format!("the code uses `{what}`, but must do the same in every run: {instead}")
+}
+
+#[test]
+fn asking_for_time_and_chance_parks() {
+    assert_eq!(parked_by!(env::now()), uses("env::now", "use `saga.now()`"));
+    assert_eq!(
+        parked_by!(env::instant()),
+        uses("env::instant", "use `saga.now()`")
+    );
+    assert_eq!(parked_by!(env::id()), uses("env::id", "use `saga.id()`"));
+    let random = parked_by!(env::random().below(6));
+    assert_eq!(random, uses("env::random", "use `saga.random()`"));
+}
+
+/// A database that the code of a saga gets at behind its back.
+static DB: OnceLock<Database> = OnceLock::new();
+
+fn database() -> &'static Database {
+    DB.get().expect("it is open")
+}
+
+#[tokio::test]
+async fn talking_to_the_outside_parks() {
+    let folder = tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("a.sqlite").display());
+    let opened = Database::open(&url).await.expect("opened");
+    DB.set(opened).expect("once");
+    let handler = "move what talks to the outside into the handler of a command";
+    let read = parked_by!(database().query("SELECT 1", &[]).now_or_never());
+    assert_eq!(read, uses("Database::query", handler));
+    let wrote = parked_by!(database().begin().now_or_never());
+    assert_eq!(wrote, uses("Database::begin", handler));
+    let connected = parked_by!(env::net::connect(([127, 0, 0, 1], 1).into()).now_or_never());
+    assert_eq!(connected, uses("env::net::connect", handler));
 }
 
 #[test]

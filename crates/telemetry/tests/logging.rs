@@ -211,3 +211,14 @@ fn g11_replay_gives_the_same_lines_and_ids_at_every_level() {
         .collect();
     assert_eq!(placed, lines.iter().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_line_of_code_that_must_not_ask_the_world_asks_nothing_for_it() {
+    let watch = Watch::new(Format::Json, "info");
+    let (_, asked) = env::pure::watch(|| {
+        let _request = request().entered();
+        info!("again");
+    });
+    assert_eq!(asked, None);
+    assert_eq!(watch.lines().len(), 1);
+}

@@ -10,13 +10,13 @@ pub(super) struct Ids;
 impl IdGenerator for Ids {
     fn new_trace_id(&self) -> TraceId {
         let mut bytes = [0; 16];
-        env::random().fill_bytes(&mut bytes);
+        env::pure::aside(|| env::random().fill_bytes(&mut bytes));
         TraceId::from_bytes(bytes)
     }
 
     fn new_span_id(&self) -> SpanId {
         let mut bytes = [0; 8];
-        env::random().fill_bytes(&mut bytes);
+        env::pure::aside(|| env::random().fill_bytes(&mut bytes));
         SpanId::from_bytes(bytes)
     }
 }

@@ -64,7 +64,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let mut content = Content::default();
         event.record(&mut content);
         let line = Line {
-            timestamp: env::now(),
+            timestamp: env::pure::aside(env::now),
             level: *event.metadata().level(),
             service: labels.service.as_deref().unwrap_or(&self.service),
             target: event.metadata().target(),
