@@ -405,7 +405,7 @@ fn outcomes(journal: &[Entry]) -> Vec<Outcome> {
         if let Entry::Left { seq } = entry
             && let Some(outcome) = outcomes.get_mut(seq)
         {
-            (outcome.left, outcome.line) = (true, line);
+            outcome.left = true;
         }
         let root = entry.answers().and_then(|seq| roots.get(&seq));
         let Some(outcome) = root.and_then(|root| outcomes.get_mut(root)) else {
