@@ -45,6 +45,9 @@ enum Action {
         /// Only those with events of this type
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
+        /// Only those that expired before they were handled
+        #[arg(long)]
+        expired: bool,
     },
     /// Show one with its event
     Show {
@@ -82,6 +85,7 @@ impl Which {
             group: None,
             kind: self.kind.clone(),
             id: self.id.clone(),
+            ..Filter::default()
         }
     }
 }
@@ -95,9 +99,10 @@ impl DeadLetters {
         };
         let stores = open(&system, &settings, self.service.as_deref(), access).await?;
         match self.action {
-            Action::List { kind } => {
+            Action::List { kind, expired } => {
                 let filter = Filter {
                     kind,
+                    expired,
                     ..Filter::default()
                 };
                 list(&stores, &filter, global.output).await?;

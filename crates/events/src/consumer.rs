@@ -10,6 +10,10 @@
 //! - It runs in the [context](env::RequestContext) of the request that caused the event, in a span whose parent
 //!   is that of the publisher.
 //!
+//! An event that [expires](crate::CloudEvent::expirytime) is handled with what is left of its time for a
+//! [deadline](env::RequestContext::deadline). When that is over, it is not handled nor tried again: its handler may
+//! [deal with that](Handlers::or_expired), otherwise it is a dead letter that holds nothing up.
+//!
 //! Events of different keys are handled at the same time, up to a bound; those of one key one by one (G4), the
 //! later ones behind one that failed too, unless [its handler lets them pass](Handlers::or_skip).
 //!
@@ -112,6 +116,8 @@ pub enum Outcome {
     Retried,
     /// It failed for good.
     DeadLettered,
+    /// It was too late to handle it.
+    Expired,
 }
 
 /// Handles the events of `group` until `shutdown`, and then finishes what it has begun.

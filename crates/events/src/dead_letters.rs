@@ -9,6 +9,9 @@
 //! - **Edited**, it is replayed with other data. Its id stays, its envelope says when it was edited, and it is kept as
 //!   it came until it is done with.
 //! - **Dropped**, it is given up, and what waits behind it goes on.
+//!
+//! An event that [expired](CloudEvent::expirytime) before it was handled is here too. Nothing waits behind it, and
+//! replayed it is handled all the same.
 
 use std::{fmt, str::FromStr};
 
@@ -59,6 +62,9 @@ pub struct Filter {
     /// With the event of this id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Only those that expired before they were handled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
 }
 
 impl Filter {
@@ -78,6 +84,15 @@ impl Filter {
         }
     }
 
+    /// What is let through: a condition whose values are the first three.
+    fn condition(&self) -> String {
+        let expired = match self.expired {
+            true => " AND dead_at >= expires",
+            false => "",
+        };
+        format!("{MEANT}{expired}")
+    }
+
     fn values(&self) -> Vec<Value> {
         [&self.group, &self.kind, &self.id]
             .map(|it| it.clone().into())
@@ -85,7 +100,6 @@ impl Filter {
     }
 }
 
-/// What a [`Filter`] lets through, its values being the first three.
 const MEANT: &str = "dead_at IS NOT NULL
     AND consumer_group = COALESCE($1, consumer_group)
     AND type = COALESCE($2, type)
@@ -186,12 +200,13 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::Database`].
     pub async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: u32) -> Result<Page> {
+        let meant = filter.condition();
         let list = format!(
             "SELECT consumer_group, message_id, type, key, event, original, handlers, error, attempts, dead_at,
              (SELECT COUNT(*) FROM outrigger_deferred behind
               WHERE behind.consumer_group = it.consumer_group AND behind.key = it.key
               AND it.holds = 1 AND behind.holds = 1 AND behind.position > it.position) AS held
-             FROM outrigger_deferred it WHERE {MEANT} AND (consumer_group, message_id) > ($4, $5)
+             FROM outrigger_deferred it WHERE {meant} AND (consumer_group, message_id) > ($4, $5)
              ORDER BY consumer_group, message_id LIMIT $6"
         );
         let limit = limit.clamp(1, PAGE_LIMIT);
@@ -229,7 +244,8 @@ impl DeadLetters {
     /// [`Error::Database`].
     pub async fn replay(&self, filter: &Filter) -> Result<u64> {
         let replay = format!(
-            "UPDATE outrigger_deferred SET dead_at = NULL, attempts = 0, due = $4 WHERE {MEANT}"
+            "UPDATE outrigger_deferred SET dead_at = NULL, attempts = 0, due = $4, expires = NULL WHERE {}",
+            filter.condition()
         );
         let mut values = filter.values();
         values.push(env::now().into());
@@ -270,7 +286,8 @@ impl DeadLetters {
     /// [`Error::Database`]. What was dropped until then stays so.
     pub async fn drop(&self, filter: &Filter) -> Result<u64> {
         let find = format!(
-            "SELECT consumer_group, message_id, key FROM outrigger_deferred WHERE {MEANT} LIMIT $4"
+            "SELECT consumer_group, message_id, key FROM outrigger_deferred WHERE {} LIMIT $4",
+            filter.condition()
         );
         let mut values = filter.values();
         values.push(i64::from(PAGE_LIMIT).into());
@@ -307,7 +324,7 @@ async fn edit(mut tx: Transaction, id: &str, data: serde_json::Value) -> Result<
     let json = String::from_utf8_lossy(&event.to_json()?).into_owned();
     // Of every group that could not handle it: what is kept of it is one event.
     let edit = "UPDATE outrigger_deferred SET original = COALESCE(original, event), event = $2,
-                dead_at = NULL, attempts = 0, due = $3
+                dead_at = NULL, attempts = 0, due = $3, expires = NULL
                 WHERE message_id = $1 AND dead_at IS NOT NULL";
     tx.execute(edit, params![id, json, now]).await?;
     tx.notify(deferred::CHANNEL);

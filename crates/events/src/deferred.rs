@@ -34,6 +34,11 @@ const MIGRATIONS: &[Migration] = &[
         include_str!("deferred/schema.sql"),
     ),
     Migration::new(2, "numbers of events", include_str!("sequence/schema.sql")),
+    Migration::new(
+        3,
+        "events that expire",
+        "ALTER TABLE outrigger_deferred ADD COLUMN expires BIGINT",
+    ),
 ];
 
 /// Woken by a commit after which something may be due.
@@ -168,8 +173,8 @@ pub(crate) async fn take_over(
     let json = event.to_stored()?;
     tx.execute(
         "INSERT INTO outrigger_deferred (consumer_group, message_id, type, key, position, holds, handlers, event,
-                                         attempts, due, dead_at, error, deferred_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                                         attempts, due, dead_at, error, deferred_at, expires)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         params![
             group,
             event.id.as_str(),
@@ -183,7 +188,8 @@ pub(crate) async fn take_over(
             due,
             dead_at,
             error.map(shortened),
-            now
+            now,
+            event.expirytime
         ],
     )
     .await?;
@@ -211,7 +217,7 @@ pub(crate) async fn due(
 ) -> Result<Vec<Due>> {
     let (condition, more) = claimable.condition(4);
     let find = format!(
-        "SELECT message_id, key, event, handlers, attempts, due FROM outrigger_deferred
+        "SELECT message_id, key, event, handlers, attempts, due, expires FROM outrigger_deferred
          WHERE consumer_group = $1 AND due <= $2 AND {condition} ORDER BY due, message_id LIMIT $3"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -258,10 +264,16 @@ impl Due {
     fn read(row: &Row) -> Result<Self> {
         let event: String = row.get("event")?;
         let handlers: String = row.get("handlers")?;
+        // An operator may have lifted that.
+        let expirytime: Option<Timestamp> = row.get("expires")?;
+        let event = CloudEvent::from_json(event.as_bytes());
         Ok(Self {
             id: row.get("message_id")?,
             key: row.get("key")?,
-            event: CloudEvent::from_json(event.as_bytes()),
+            event: event.map(|event| CloudEvent {
+                expirytime,
+                ..event
+            }),
             handlers: handlers.split_whitespace().map(str::to_owned).collect(),
             attempts: row.get("attempts")?,
             due: row.get("due")?,

@@ -3,7 +3,7 @@
 //! What is guaranteed: reading never panics, whatever came; what was read and is written again is the same
 //! event, extensions that nobody here knows included.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use env::Timestamp;
 use serde::{
@@ -49,6 +49,8 @@ pub struct CloudEvent {
     pub causationid: Option<String>,
     /// The trace that this belongs to (W3C trace context).
     pub traceparent: Option<String>,
+    /// From when on it need not be handled any more. What has happened does not expire; what is asked for may.
+    pub expirytime: Option<Timestamp>,
     /// Attributes that are not known here; handed on as they came.
     pub extensions: BTreeMap<String, Value>,
 }
@@ -71,6 +73,7 @@ impl CloudEvent {
             correlationid: None,
             causationid: None,
             traceparent: None,
+            expirytime: None,
             extensions: BTreeMap::new(),
         }
     }
@@ -138,6 +141,24 @@ impl CloudEvent {
     /// What keeps its order: the partition key, or the id of an event that has none.
     pub fn key(&self) -> &str {
         self.partitionkey.as_deref().unwrap_or(&self.id)
+    }
+
+    /// The same, which expires when `limit` from now is over.
+    #[must_use]
+    pub fn expiring_in(mut self, limit: Duration) -> Self {
+        let expiry = env::now().saturating_add(limit);
+        self.expirytime = Some(expiry.unwrap_or(Timestamp::MAX));
+        self
+    }
+
+    /// How long it is still worth handling: zero once it has expired, `None` where it never does.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.expirytime?.duration_since(env::now());
+        Some(Duration::try_from(left).unwrap_or_default())
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
     }
 
     /// The event in structured JSON, to be sent.
@@ -208,8 +229,10 @@ impl Serialize for CloudEvent {
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("source", &self.source)?;
         map.serialize_entry("type", &self.kind)?;
-        if let Some(time) = &self.time {
-            map.serialize_entry("time", time)?;
+        for (name, time) in [("time", &self.time), ("expirytime", &self.expirytime)] {
+            if let Some(time) = time {
+                map.serialize_entry(name, time)?;
+            }
         }
         for (name, value) in [
             ("datacontenttype", &self.datacontenttype),
@@ -238,7 +261,7 @@ impl Serialize for CloudEvent {
 }
 
 /// What an extension cannot be called.
-const ATTRIBUTES: [&str; 12] = [
+const ATTRIBUTES: [&str; 13] = [
     "specversion",
     "id",
     "source",
@@ -250,6 +273,7 @@ const ATTRIBUTES: [&str; 12] = [
     "correlationid",
     "causationid",
     "traceparent",
+    "expirytime",
     "data",
 ];
 
@@ -268,6 +292,7 @@ struct Wire {
     correlationid: Option<String>,
     causationid: Option<String>,
     traceparent: Option<String>,
+    expirytime: Option<Timestamp>,
     #[serde(default)]
     data: Value,
     #[serde(flatten)]
@@ -296,6 +321,7 @@ impl TryFrom<Wire> for CloudEvent {
             correlationid: wire.correlationid,
             causationid: wire.causationid,
             traceparent: wire.traceparent,
+            expirytime: wire.expirytime,
             extensions: wire.extensions,
         };
         event.check()?;

@@ -103,6 +103,8 @@ pub(crate) struct Entry {
     /// Whether it does something outside of its transaction first, which may take long.
     pub(crate) prepares: bool,
     pub(crate) start: Arc<Start>,
+    /// What is done with an event that has expired; otherwise that is recorded.
+    pub(crate) expired: Option<Arc<Expired>>,
 }
 
 /// What is to be done with events of a type.
@@ -126,6 +128,9 @@ impl Entry {
 /// Reads the event and prepares; what comes of it is to be done in the transaction.
 pub(crate) type Start =
     dyn Fn(CloudEvent) -> BoxFuture<'static, Result<Box<dyn Effect>, BoxError>> + Send + Sync;
+
+/// What is to be done with an event that has expired.
+pub(crate) type Expired = dyn Fn(CloudEvent) -> Box<dyn Effect> + Send + Sync;
 
 /// What is left to do once a handler is prepared.
 pub(crate) trait Effect: Send {
@@ -245,6 +250,27 @@ impl Handlers {
         self
     }
 
+    /// Has `handler` deal with events that have [expired](CloudEvent::expirytime) before the handler added last had
+    /// handled them, in its place and in the transaction with the inbox.
+    ///
+    /// That an event was not handled says nothing of a [preparation](Self::on_prepared), which may have run.
+    ///
+    /// Without it, such an event is among the [dead letters](crate::dead_letters), and holds nothing up.
+    #[must_use]
+    pub fn or_expired<H>(mut self, handler: H) -> Self
+    where
+        H: for<'a> Handler<'a, CloudEvent>,
+    {
+        if let Some(last) = self.entries.last_mut() {
+            let handler = Arc::new(handler);
+            last.expired = Some(Arc::new(move |event: CloudEvent| {
+                let handler = Arc::clone(&handler);
+                Box::new(Plain { handler, event }) as Box<dyn Effect>
+            }));
+        }
+        self
+    }
+
     /// The types and patterns that are handled, each once.
     pub fn types(&self) -> Vec<String> {
         let mut types: Vec<String> = Vec::new();
@@ -311,6 +337,7 @@ impl Handlers {
             holds: true,
             prepares: false,
             start: Arc::new(start),
+            expired: None,
         });
         self
     }

@@ -158,7 +158,7 @@ fn some_text() -> impl Strategy<Value = Option<String>> {
 fn any_event() -> impl Strategy<Value = CloudEvent> {
     const NAME: &str = "[^\\x00\n]{1,12}";
     let names = (NAME, NAME, NAME, prop::option::of(NAME));
-    let time = prop::option::of(-1_000_000_000_000_i64..4_000_000_000_000);
+    let time = || prop::option::of(-1_000_000_000_000_i64..4_000_000_000_000);
     let texts = (
         some_text(),
         some_text(),
@@ -167,20 +167,24 @@ fn any_event() -> impl Strategy<Value = CloudEvent> {
         some_text(),
     );
     let extensions = prop::collection::btree_map("x[a-z]{0,6}", any_json(), 0..3);
-    (names, time, texts, any_json(), extensions).prop_map(
-        |((id, kind, source, partitionkey), time, texts, data, extensions)| CloudEvent {
-            id,
-            kind,
-            source,
-            partitionkey,
-            time: time.map(|ms| env::Timestamp::from_millisecond(ms).expect("in range")),
-            datacontenttype: texts.0,
-            dataschema: texts.1,
-            correlationid: texts.2,
-            causationid: texts.3,
-            traceparent: texts.4,
-            data,
-            extensions,
+    let at = |ms| env::Timestamp::from_millisecond(ms).expect("in range");
+    (names, time(), time(), texts, any_json(), extensions).prop_map(
+        move |((id, kind, source, partitionkey), time, expiry, texts, data, extensions)| {
+            CloudEvent {
+                id,
+                kind,
+                source,
+                partitionkey,
+                time: time.map(at),
+                datacontenttype: texts.0,
+                dataschema: texts.1,
+                correlationid: texts.2,
+                causationid: texts.3,
+                traceparent: texts.4,
+                expirytime: expiry.map(at),
+                data,
+                extensions,
+            }
         },
     )
 }

@@ -5,7 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /dead-letters?type=…&id=…&group=…&limit=…&after=…` | a page of them, and where the next begins |
+//! | `GET /dead-letters?type=…&id=…&group=…&expired=true&limit=…&after=…` | a page of them, and where the next begins |
 //! | `GET /dead-letters/{id}` | one |
 //! | `POST /dead-letters/{id}/replay` | tries it again; with a body `{"data": …}` with other data |
 //! | `POST /dead-letters/replay?type=…` | tries all of a type again |
@@ -73,6 +73,8 @@ struct Wanted {
     #[serde(rename = "type")]
     kind: Option<String>,
     id: Option<String>,
+    #[serde(default)]
+    expired: bool,
     after: Option<Cursor>,
     limit: Option<u32>,
 }
@@ -83,6 +85,7 @@ impl Wanted {
             group: self.group.clone(),
             kind: self.kind.clone(),
             id: self.id.clone(),
+            expired: self.expired,
         }
     }
 

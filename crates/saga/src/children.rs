@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use telemetry::propagation;
 
 use crate::{
-    Entry, Failure, ID_LIMIT, Result, Sagas, State, journal,
+    Entry, Failure, ID_LIMIT, Result, Sagas, State,
+    command::TooLate,
+    journal,
     step::Progress,
     store::{self, Parent, Record},
     wire::{self, Reply, ReplyTo},
@@ -82,6 +84,7 @@ pub(crate) fn report(
 pub(crate) fn handlers(sagas: &Sagas, service: &str, handlers: Handlers) -> Handlers {
     handlers
         .on_raw(&start_topic(service), Starting(sagas.clone()))
+        .or_expired(TooLate::Plain)
         .on_raw(&revert_topic(service), Reverting(sagas.clone()))
 }
 
@@ -115,6 +118,7 @@ impl<'a> events::Handler<'a, CloudEvent> for Starting {
                     seq,
                     reverting: false,
                 }),
+                deadline: event.expirytime,
                 ..record(id, saga)
             };
             Ok(sagas.begin(tx, record).await?)
@@ -173,6 +177,7 @@ fn record(id: String, saga: String) -> Record {
         correlation_id: RequestContext::current().correlation_id,
         traceparent: propagation::traceparent(),
         parent: None,
+        deadline: None,
         epoch: 0,
     }
 }

@@ -4,6 +4,10 @@
 //! takes effect once, and the reply commits with it or not at all (G1, G3). Commands of one saga come in the order in
 //! which they were sent (G4).
 //!
+//! A command that was not done when the saga does not wait for it any more (`expirytime`) is not done then either, and the
+//! saga is told so. Until then the handler has what is left of that time for a
+//! [deadline](env::RequestContext::deadline).
+//!
 //! On the wire a command is a CloudEvent of the type `saga.<service>.<action>`. Its data is the command, its key the
 //! saga's id. The extensions `sagaid`, `sagaseq` and `sagareply` say where the reply goes: an event of the type that
 //! `sagareply` names, with the same `sagaid` and `sagaseq`, whose data is `{"done": <reply>}` or
@@ -139,7 +143,10 @@ where
     C: Command,
     H: for<'a> Handler<'a, C>,
 {
-    handlers.on_raw(&topic::<C>(), Participant::<C, H>::new(handler))
+    let participant = Participant::<C, H>::new(handler);
+    handlers
+        .on_raw(&topic::<C>(), participant)
+        .or_expired(TooLate::Plain)
 }
 
 /// Adds a handler in two steps: `prepare` with the command and its id, then `handler` in the transaction with what
@@ -157,18 +164,17 @@ where
     H: for<'a> PreparedHandler<'a, C, P>,
 {
     let prepare = Arc::new(prepare);
-    handlers.on_raw_prepared(
-        &topic::<C>(),
-        move |event: CloudEvent| {
-            let prepare = Arc::clone(&prepare);
-            async move {
-                let command: C = event.data_as()?;
-                let prepared = prepare(command.clone(), event.id).await?;
-                Ok((command, prepared))
-            }
-        },
-        Participant::<C, H>::new(handler),
-    )
+    let prepare = move |event: CloudEvent| {
+        let prepare = Arc::clone(&prepare);
+        async move {
+            let command: C = event.data_as()?;
+            let prepared = prepare(command.clone(), event.id).await?;
+            Ok((command, prepared))
+        }
+    };
+    handlers
+        .on_raw_prepared(&topic::<C>(), prepare, Participant::<C, H>::new(handler))
+        .or_expired(TooLate::Prepared)
 }
 
 /// A handler of commands as a handler of events: it replies.
@@ -223,6 +229,34 @@ where
             let reply_to = ReplyTo::of(&event)?;
             let result = handler.handle(&mut *tx, command, prepared).await;
             reply::<C>(tx, reply_to, result)
+        }
+        .boxed()
+    }
+}
+
+/// Tells the saga of a command that has expired before it was handled.
+pub(crate) enum TooLate {
+    /// What it does it does in its transaction: so it was not done.
+    Plain,
+    /// An attempt that nobody knows of may have asked the outside: it must be undone.
+    Prepared,
+}
+
+impl<'a> events::Handler<'a, CloudEvent> for TooLate {
+    type Future = BoxFuture<'a, Result<(), BoxError>>;
+
+    fn handle(&self, tx: &'a mut Transaction, event: CloudEvent) -> Self::Future {
+        let failure = match self {
+            Self::Plain => Failure::expired(&event.kind),
+            Self::Prepared => Failure::timeout(&event.kind),
+        };
+        async move {
+            let (kind, id, key) = (&event.kind, &event.id, event.key());
+            tracing::warn!(kind, id, key, "a command came too late and is not done");
+            match ReplyTo::of(&event)? {
+                Some(reply_to) => Ok(reply_to.send(tx, Reply::Refused(failure))?),
+                None => Ok(()),
+            }
         }
         .boxed()
     }

@@ -52,6 +52,7 @@ impl fmt::Display for Entry {
                 write!(f, "step {seq} was skipped with {reply}: {reason}")
             }
             Self::Left { seq } => write!(f, "step {seq}: the code does not wait for it any more"),
+            Self::Overdue => f.write_str("the time was over that it was given"),
             Self::Cancelled { failure } => write!(f, "cancelled: {failure}"),
             Self::Ended { failure: None } => f.write_str("the function succeeded"),
             Self::Ended {

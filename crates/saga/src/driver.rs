@@ -1,9 +1,9 @@
 //! A step and its consequences, in one transaction.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use data::{Timer, Transaction};
-use env::RequestContext;
+use env::{RequestContext, Timestamp};
 use events::{CloudEvent, Publish};
 use serde::{Deserialize, Serialize};
 use telemetry::propagation;
@@ -14,7 +14,7 @@ use crate::{
     ledger::Ledger,
     run::Fresh,
     signals,
-    step::{self, Effect, Progress, Step},
+    step::{self, Effect, Expiry, Progress, Step},
     store::{self, Record, Taken},
     wire,
 };
@@ -31,7 +31,8 @@ pub(crate) type Definitions = BTreeMap<&'static str, Definition>;
 #[derive(Serialize, Deserialize)]
 struct Due {
     saga: String,
-    seq: u32,
+    /// The step whose time is over; `None` where it is that of the whole saga, given by whoever started it.
+    seq: Option<u32>,
 }
 
 /// Starts a saga in `tx`: its first commands commit with it.
@@ -44,7 +45,10 @@ pub(crate) async fn start(
         return Err(Error::AlreadyStarted { id: record.id });
     }
     tracing::debug!(saga = record.saga, id = record.id, "saga started");
-    advance(tx, definitions, &record, Vec::new(), 0).await
+    if let Some(deadline) = record.deadline {
+        set_timer(tx, &record.id, None, deadline).await?;
+    }
+    advance(tx, definitions, record, Vec::new(), 0).await
 }
 
 /// Takes what is newly known of a saga into its journal, and the step that follows from it.
@@ -81,14 +85,14 @@ pub(crate) async fn hear(
         return Ok(None);
     }
     if let Some(seq) = news.answers() {
-        tx.cancel_timer(&timer_id(id, seq)).await?;
+        tx.cancel_timer(&timer_id(id, Some(seq))).await?;
         if waits_for_signal(&journal, seq) {
             signals::give_up(tx, id, Some(seq)).await?;
         }
     }
     let known = journal.len();
     journal.push(news);
-    advance(tx, definitions, &record, journal, known)
+    advance(tx, definitions, record, journal, known)
         .await
         .map(Some)
 }
@@ -100,7 +104,8 @@ pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
         id: timer.id.clone(),
         source,
     })?;
-    Ok((saga, Entry::Elapsed { seq }))
+    let news = seq.map_or(Entry::Overdue, |seq| Entry::Elapsed { seq });
+    Ok((saga, news))
 }
 
 /// Steps a saga whose journal is stored up to `known`, and writes what comes of it.
@@ -109,10 +114,11 @@ pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
 async fn advance(
     tx: &mut Transaction,
     definitions: &Definitions,
-    record: &Record,
+    mut record: Record,
     mut journal: Vec<Entry>,
     known: usize,
 ) -> Result<Progress> {
+    let record = &mut record;
     let definition = definitions.get(record.saga.as_str());
     let progress = loop {
         let step = take_step(tx, definition, record, &journal).await?;
@@ -125,7 +131,7 @@ async fn advance(
         }
         for signal in arrived {
             if let Some(seq) = signal.answers() {
-                tx.cancel_timer(&timer_id(&record.id, seq)).await?;
+                tx.cancel_timer(&timer_id(&record.id, Some(seq))).await?;
             }
             journal.push(signal);
         }
@@ -148,7 +154,7 @@ async fn advance(
 async fn take_step(
     tx: &mut Transaction,
     definition: Option<&Definition>,
-    record: &Record,
+    record: &mut Record,
     journal: &[Entry],
 ) -> Result<Step> {
     let mut step = match definition {
@@ -158,6 +164,11 @@ async fn take_step(
             record.saga
         )),
     };
+    for effect in &step.effects {
+        if let Effect::Deadline { after, .. } = effect {
+            record.deadline = earlier(record.deadline, Some(later(*after)));
+        }
+    }
     let commands = match commands(record, &step.effects, tx.owner()) {
         Ok(commands) => commands,
         // No retry would help, so it must not hold up the message that led here.
@@ -192,7 +203,7 @@ async fn stop_listening(
         if let Entry::Left { seq } = entry
             && waits_for_signal(journal, *seq)
         {
-            tx.cancel_timer(&timer_id(&record.id, *seq)).await?;
+            tx.cancel_timer(&timer_id(&record.id, Some(*seq))).await?;
             signals::give_up(tx, &record.id, Some(*seq)).await?;
         }
     }
@@ -208,7 +219,10 @@ fn waits_for_signal(journal: &[Entry], seq: u32) -> bool {
 async fn settle(tx: &mut Transaction, record: &Record, journal: &[Entry]) -> Result<()> {
     let ledger = Ledger::of(journal);
     for seq in ledger.timed() {
-        tx.cancel_timer(&timer_id(&record.id, seq)).await?;
+        tx.cancel_timer(&timer_id(&record.id, Some(seq))).await?;
+    }
+    if record.deadline.is_some() {
+        tx.cancel_timer(&timer_id(&record.id, None)).await?;
     }
     if ledger.listens() {
         signals::give_up(tx, &record.id, None).await?;
@@ -228,8 +242,9 @@ fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Resul
                 seq, saga, input, ..
             } => children::start(&record.id, *seq, saga, input, starter),
             Effect::Revert { seq, of, .. } => children::revert(&record.id, *seq, *of, starter),
-            Effect::Listen { .. } | Effect::Wake { .. } => continue,
+            Effect::Listen { .. } | Effect::Wake { .. } | Effect::Deadline { .. } => continue,
         };
+        command.expirytime = expiry(record, effect);
         starter.clone_into(&mut command.source);
         command.traceparent = trace(record);
         command.to_json()?;
@@ -238,32 +253,60 @@ fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Resul
     Ok(commands)
 }
 
+/// When what is sent need not be done any more.
+fn expiry(record: &Record, effect: &Effect) -> Option<Timestamp> {
+    let (expiry, limit) = match effect {
+        Effect::Send { expiry, limit, .. } => (expiry, Some(*limit)),
+        Effect::Start { expiry, limit, .. } => (expiry, *limit),
+        _ => return None,
+    };
+    let limit = limit.map(later);
+    match expiry {
+        Expiry::Never => None,
+        Expiry::Limit => limit,
+        Expiry::Deadline => earlier(record.deadline, limit),
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+/// What does not fit into a calendar never comes.
+fn later(by: Duration) -> Timestamp {
+    env::now().saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
 async fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
     for (seq, after) in effects.iter().filter_map(Effect::timer) {
-        let due = Due {
-            saga: id.to_owned(),
-            seq,
-        };
-        let payload = serde_json::to_vec(&due).map_err(|source| Error::Encode {
-            id: id.to_owned(),
-            source,
-        })?;
-        // What does not fit into a calendar never comes.
-        let now = env::now();
-        let due = now.saturating_add(after).unwrap_or(env::Timestamp::MAX);
-        let timer = Timer {
-            id: timer_id(id, seq),
-            kind: TIMERS.to_owned(),
-            due,
-            payload,
-        };
-        tx.schedule(&timer).await?;
+        set_timer(tx, id, Some(seq), later(after)).await?;
     }
     Ok(())
 }
 
-fn timer_id(id: &str, seq: u32) -> String {
-    format!("{TIMERS}/{id}/{seq}")
+async fn set_timer(tx: &mut Transaction, id: &str, seq: Option<u32>, due: Timestamp) -> Result<()> {
+    let of = Due {
+        saga: id.to_owned(),
+        seq,
+    };
+    let payload = serde_json::to_vec(&of).map_err(|source| Error::Encode {
+        id: id.to_owned(),
+        source,
+    })?;
+    let timer = Timer {
+        id: timer_id(id, seq),
+        kind: TIMERS.to_owned(),
+        due,
+        payload,
+    };
+    Ok(tx.schedule(&timer).await?)
+}
+
+fn timer_id(id: &str, seq: Option<u32>) -> String {
+    match seq {
+        Some(seq) => format!("{TIMERS}/{id}/{seq}"),
+        None => format!("{TIMERS}/{id}/deadline"),
+    }
 }
 
 /// Tells the world of the end of a saga, and those who wait for it.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The code of a step that did not answer in time, so that nobody knows whether it was done.
 pub const TIMEOUT: &str = "timeout";
+/// The code of a step that was not done before its time was over, and will not be. See [`Saga::call`](crate::Saga::call).
+pub const EXPIRED: &str = "expired";
 /// The code of a saga that did not end by its [deadline](crate::Saga::deadline).
 pub const DEADLINE: &str = "deadline";
 /// The code of a saga that was [cancelled](crate::Sagas::cancel).
@@ -32,8 +34,13 @@ impl Failure {
         }
     }
 
-    /// Whether the step did not answer in time, as opposed to having answered no.
+    /// Whether the step did not answer in time, or was not done in time, as opposed to having answered no.
     pub fn is_timeout(&self) -> bool {
+        self.is_unknown() || self.code == EXPIRED
+    }
+
+    /// Whether the step may have been done, or may yet be.
+    pub(crate) fn is_unknown(&self) -> bool {
         self.code == TIMEOUT
     }
 
@@ -43,6 +50,13 @@ impl Failure {
 
     pub(crate) fn deadline() -> Self {
         Self::new(DEADLINE, "The saga did not end in time.")
+    }
+
+    pub(crate) fn expired(topic: &str) -> Self {
+        Self::new(
+            EXPIRED,
+            format!("`{topic}` came too late, and is not done."),
+        )
     }
 
     pub(crate) fn timeout(topic: &str) -> Self {

@@ -143,6 +143,8 @@ pub enum Entry {
         /// Why.
         failure: Failure,
     },
+    /// The time was over that whoever started the saga had given it.
+    Overdue,
     /// An operator said to go on where the saga was parked.
     Resumed,
     /// A line that this version cannot read; never written. A newer version of the service may have written what is

@@ -135,6 +135,10 @@ impl<'a> Ledger<'a> {
                 self.answer(line, *seq, Sent::Done);
             }
             Entry::Skipped { seq, .. } => self.answer(line, *seq, Sent::Done),
+            // Whoever answers so does not know either.
+            Entry::Refused { seq, failure } if failure.is_unknown() => {
+                self.answer(line, *seq, Sent::Elapsed);
+            }
             Entry::Refused { seq, .. } => self.answer(line, *seq, Sent::Refused),
             Entry::Elapsed { seq } => {
                 self.answer(line, *seq, Sent::Elapsed);
@@ -144,6 +148,7 @@ impl<'a> Ledger<'a> {
                 }
             }
             Entry::Ended { failure } => _ = self.end.get_or_insert_with(|| failure.clone()),
+            Entry::Overdue => self.interrupt(Failure::deadline()),
             Entry::Cancelled { failure } => self.interrupt(failure.clone()),
             Entry::Unreadable { .. } => self.has_unreadable = true,
             Entry::Versioned { .. } | Entry::Recorded { .. } | Entry::Resumed => {}
@@ -210,12 +215,15 @@ impl<'a> Ledger<'a> {
 
     /// Whether `answer` says anything new.
     pub(crate) fn awaits(&self, answer: &Entry) -> bool {
-        let Some(seq) = answer.answers() else {
-            return true;
-        };
         if self.has_unreadable {
             return true;
         }
+        if *answer == Entry::Overdue {
+            return self.may_be_overdue();
+        }
+        let Some(seq) = answer.answers() else {
+            return true;
+        };
         if let Some(of) = self.attempts.get(&seq) {
             let errand = self.errands.get(of);
             return errand.is_some_and(|errand| self.awaits_of(*of, errand, seq, answer));
@@ -238,13 +246,16 @@ impl<'a> Ledger<'a> {
     fn awaits_in(&self, wait: &Wait, answer: &Entry) -> bool {
         match (&wait.kind, answer) {
             (_, Entry::Skipped { .. }) => true,
-            (WaitKind::Deadline, Entry::Elapsed { .. }) => {
-                self.end.is_none() && self.past_return.is_none()
-            }
+            (WaitKind::Deadline, Entry::Elapsed { .. }) => self.may_be_overdue(),
             (_, Entry::Elapsed { .. }) => true,
             (WaitKind::Signal, Entry::Signalled { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether a deadline means anything to it.
+    fn may_be_overdue(&self) -> bool {
+        self.end.is_none() && self.past_return.is_none()
     }
 
     fn awaits_of(&self, of: u32, errand: &Errand<'_>, seq: u32, answer: &Entry) -> bool {

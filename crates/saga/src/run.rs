@@ -15,7 +15,7 @@ use crate::{
     Failure,
     deed::Deed,
     journal::{Entry, Undo},
-    step::Effect,
+    step::{Effect, Expiry},
 };
 
 /// How many things a saga may do. One that does more is parked: it is likely to be a loop without an end.
@@ -115,6 +115,7 @@ impl Run {
         limit: Duration,
         encode: impl FnOnce() -> serde_json::Result<(Value, Option<Undo>)>,
     ) -> Option<u32> {
+        let expiry = self.expiry();
         self.make(Deed::Call(topic), |seq| {
             let (data, undo) = encode()?;
             let topic = topic.to_owned();
@@ -123,6 +124,7 @@ impl Run {
                 topic: topic.clone(),
                 data,
                 limit,
+                expiry,
             };
             Ok((Entry::Called { seq, topic, undo }, Some(effect)))
         })
@@ -136,12 +138,14 @@ impl Run {
         limit: Duration,
         encode: impl FnOnce() -> serde_json::Result<Value>,
     ) -> Option<u32> {
+        let expiry = self.expiry();
         self.make(Deed::Retry(of), |seq| {
             let effect = Effect::Send {
                 seq,
                 topic: topic.to_owned(),
                 data: encode()?,
                 limit,
+                expiry,
             };
             Ok((Entry::Retried { seq, of }, Some(effect)))
         })
@@ -154,6 +158,7 @@ impl Run {
         limit: Option<Duration>,
         encode: impl FnOnce() -> serde_json::Result<Value>,
     ) -> Option<u32> {
+        let expiry = self.expiry();
         self.make(Deed::Child(saga), |seq| {
             let (saga, input) = (saga.to_owned(), encode()?);
             let effect = Effect::Start {
@@ -161,6 +166,7 @@ impl Run {
                 saga: saga.clone(),
                 input,
                 limit,
+                expiry,
             };
             Ok((Entry::Child { seq, saga }, Some(effect)))
         })
@@ -174,12 +180,14 @@ impl Run {
         limit: Option<Duration>,
         encode: impl FnOnce() -> serde_json::Result<Value>,
     ) -> Option<u32> {
+        let expiry = self.expiry();
         self.make(Deed::Retry(of), |seq| {
             let effect = Effect::Start {
                 seq,
                 saga: saga.to_owned(),
                 input: encode()?,
                 limit,
+                expiry,
             };
             Ok((Entry::Retried { seq, of }, Some(effect)))
         })
@@ -218,7 +226,10 @@ impl Run {
     /// Sets a time to end by.
     pub(crate) fn deadline(&mut self, after: Duration) {
         self.make(Deed::Deadline, |seq| {
-            Ok((Entry::Deadline { seq }, Some(Effect::Wake { seq, after })))
+            Ok((
+                Entry::Deadline { seq },
+                Some(Effect::Deadline { seq, after }),
+            ))
         });
     }
 
@@ -228,6 +239,14 @@ impl Run {
             Ok((Entry::PastReturn { seq }, None))
         });
         self.past_return = self.past_return.or(passed);
+    }
+
+    /// For how long what is sent now is worth doing.
+    fn expiry(&self) -> Expiry {
+        match self.past_return {
+            Some(_) => Expiry::Limit,
+            None => Expiry::Deadline,
+        }
     }
 
     /// Whether what is begun now is only ever tried again.

@@ -42,7 +42,9 @@ impl Saga {
     /// it gives, or the [`Failure`](crate::Failure) with which the service refused.
     ///
     /// A step that does not answer in [`CALL_LIMIT`](crate::CALL_LIMIT) has failed with the code
-    /// [`timeout`](crate::failure::TIMEOUT).
+    /// [`timeout`](crate::failure::TIMEOUT). When that time is over, or the [deadline](Self::deadline) of the saga, the
+    /// command has expired too: a service that comes to it only then does not do it, and says so, with the code
+    /// [`expired`](crate::failure::EXPIRED).
     pub fn call<C: Command>(&self, command: C) -> Call<C> {
         Call::new(self.clone(), command)
     }
@@ -73,7 +75,8 @@ impl Saga {
     /// Gives the whole saga `limit` to end in, from now. After that its function is run no further, and what it did is
     /// undone, with the code [`deadline`](crate::failure::DEADLINE). Past the point of no return it has no effect.
     ///
-    /// Of several deadlines the earliest counts.
+    /// Of several deadlines the earliest counts. Commands that are sent before it expire with it, and children inherit
+    /// it.
     pub fn deadline(&self, limit: Duration) {
         self.run().deadline(limit);
     }

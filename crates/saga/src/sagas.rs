@@ -89,6 +89,34 @@ impl Sagas {
     /// [`Error::AlreadyStarted`], after which `tx` may go on; [`Error::NotRegistered`], [`Error::InvalidId`],
     /// [`Error::Encode`], [`Error::Database`].
     pub async fn start<I: Input>(&self, tx: &mut Transaction, id: &str, input: I) -> Result<()> {
+        self.launch(tx, id, input, None).await
+    }
+
+    /// The same, for a saga that has `limit` to end in, as if its function began with that
+    /// [deadline](crate::Saga::deadline): what a request has left is
+    /// [`RequestContext::current().remaining()`](RequestContext::remaining).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_within<I: Input>(
+        &self,
+        tx: &mut Transaction,
+        id: &str,
+        input: I,
+        limit: Duration,
+    ) -> Result<()> {
+        let deadline = env::now().saturating_add(limit);
+        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        self.launch(tx, id, input, Some(deadline)).await
+    }
+
+    async fn launch<I: Input>(
+        &self,
+        tx: &mut Transaction,
+        id: &str,
+        input: I,
+        deadline: Option<Timestamp>,
+    ) -> Result<()> {
         if id.is_empty() || id.len() > ID_LIMIT || id.contains('\0') {
             return Err(Error::InvalidId {
                 id: id.to_owned(),
@@ -110,6 +138,7 @@ impl Sagas {
             correlation_id: RequestContext::current().correlation_id,
             traceparent: propagation::traceparent(),
             parent: None,
+            deadline,
             epoch: 0,
         };
         self.begin(tx, record).await

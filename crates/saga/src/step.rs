@@ -62,6 +62,8 @@ pub enum Effect {
         data: Value,
         /// How long it may take.
         limit: Duration,
+        /// For how long it is worth doing.
+        expiry: Expiry,
     },
     /// Start a child saga, and count it as unanswered after `limit`, if there is one.
     Start {
@@ -73,6 +75,8 @@ pub enum Effect {
         input: Value,
         /// How long it may take.
         limit: Option<Duration>,
+        /// For how long it is worth doing.
+        expiry: Expiry,
     },
     /// Have a child saga undo itself, and count that as unanswered after `limit`.
     Revert {
@@ -101,6 +105,24 @@ pub enum Effect {
         /// When.
         after: Duration,
     },
+    /// Come back to the saga when the time for all of it is over.
+    Deadline {
+        /// What is then over.
+        seq: u32,
+        /// When.
+        after: Duration,
+    },
+}
+
+/// For how long something that is sent is worth doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It must be done, however late: an undo.
+    Never,
+    /// Until it counts as unanswered: past the point of no return, where a deadline has no effect.
+    Limit,
+    /// Until then, or until the deadline of the saga, if that is earlier.
+    Deadline,
 }
 
 impl Effect {
@@ -110,7 +132,8 @@ impl Effect {
             Self::Send { seq, limit, .. }
             | Self::Revert { seq, limit, .. }
             | Self::Listen { seq, limit, .. }
-            | Self::Wake { seq, after: limit } => Some((*seq, *limit)),
+            | Self::Wake { seq, after: limit }
+            | Self::Deadline { seq, after: limit } => Some((*seq, *limit)),
             Self::Start { seq, limit, .. } => limit.map(|limit| (*seq, limit)),
         }
     }
@@ -201,6 +224,7 @@ fn undo(journal: &[Entry]) -> Option<Step> {
                     topic: undo.topic.clone(),
                     data: undo.data.clone(),
                     limit,
+                    expiry: Expiry::Never,
                 },
                 Way::Child(of) => Effect::Revert { seq, of, limit },
             });

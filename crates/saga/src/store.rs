@@ -64,6 +64,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         );
         CREATE INDEX outrigger_saga_waits_by_key ON outrigger_saga_waits (event, key, turn);",
     ),
+    Migration::new(
+        3,
+        "deadlines",
+        "ALTER TABLE outrigger_sagas ADD COLUMN deadline BIGINT",
+    ),
 ];
 
 /// A saga as a step needs it.
@@ -74,6 +79,8 @@ pub(crate) struct Record {
     pub(crate) correlation_id: String,
     pub(crate) traceparent: Option<String>,
     pub(crate) parent: Option<Parent>,
+    /// When it is to have ended.
+    pub(crate) deadline: Option<Timestamp>,
     /// How often it was taken. Who writes must know the last number: a stale one changes nothing.
     pub(crate) epoch: i64,
 }
@@ -93,8 +100,8 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
     let inserted = tx
         .execute(
             "INSERT INTO outrigger_sagas
-             (id, saga, input, state, correlation_id, traceparent, started, updated, parent, answer_seq)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9) ON CONFLICT DO NOTHING",
+             (id, saga, input, state, correlation_id, traceparent, started, updated, parent, answer_seq, deadline)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
             params![
                 record.id.as_str(),
                 record.saga.as_str(),
@@ -104,7 +111,8 @@ pub(crate) async fn insert(tx: &mut Transaction, record: &Record) -> Result<bool
                 record.traceparent.as_deref(),
                 env::now(),
                 record.parent.as_ref().map(|parent| parent.id.as_str()),
-                record.parent.as_ref().map(|parent| parent.seq)
+                record.parent.as_ref().map(|parent| parent.seq),
+                record.deadline
             ],
         )
         .await?;
@@ -127,7 +135,7 @@ pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<Taken>
     let taken = tx
         .query_one(
             "UPDATE outrigger_sagas SET updated = $2, epoch = epoch + 1 WHERE id = $1
-             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, epoch,
+             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, deadline, epoch,
                  (SELECT string_agg(entry, $3 ORDER BY position) FROM outrigger_saga_journal WHERE saga_id = $1)
                  AS journal",
             params![id, env::now(), SEPARATOR],
@@ -141,6 +149,7 @@ pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<Taken>
         correlation_id: row.get("correlation_id")?,
         traceparent: row.get("traceparent")?,
         parent: parent(&row)?,
+        deadline: row.get("deadline")?,
         epoch: row.get("epoch")?,
     };
     let journal: Option<String> = row.get("journal")?;
@@ -235,7 +244,12 @@ fn insertion(rows: usize) -> String {
 /// Writes down how far a saga is, unless somebody has taken it since.
 pub(crate) async fn update(
     tx: &mut Transaction,
-    Record { id, epoch, .. }: &Record,
+    Record {
+        id,
+        deadline,
+        epoch,
+        ..
+    }: &Record,
     progress: &Progress,
 ) -> Result<()> {
     let (failure, parked) = match progress {
@@ -254,8 +268,8 @@ pub(crate) async fn update(
         })?;
     let written = tx
         .execute(
-            "UPDATE outrigger_sagas SET state = $3, failure = $4, parked = $5 WHERE id = $1 AND epoch = $2",
-            params![id.as_str(), *epoch, State::of(progress).as_str(), failure, parked],
+            "UPDATE outrigger_sagas SET state = $3, failure = $4, parked = $5, deadline = $6 WHERE id = $1 AND epoch = $2",
+            params![id.as_str(), *epoch, State::of(progress).as_str(), failure, parked, *deadline],
         )
         .await?;
     match written {

@@ -76,19 +76,26 @@ pub async fn charge_payment(
 }
 
 /// Asks the provider to give back what was captured; true when it has.
+///
+/// Where the books know of no charge, one may have been made by an attempt that did not come to their end, and that is
+/// too late now to be made again: so the provider is asked to void it.
 pub async fn prepare_refund<P: Provider>(
     provider: P,
     ctx: Context,
     command: RefundPayment,
 ) -> Result<bool, BoxError> {
-    let captured = match store::find(ctx.db(), &command.order_id).await? {
-        Entry::Settled(payment) => payment.status == PaymentStatus::Captured,
-        Entry::Open | Entry::Withdrawn => false,
-    };
-    if captured {
-        limited(provider.refund(&command.order_id)).await?;
+    let order_id = &command.order_id;
+    match store::find(ctx.db(), order_id).await? {
+        Entry::Settled(payment) if payment.status == PaymentStatus::Captured => {
+            limited(provider.refund(order_id)).await?;
+            Ok(true)
+        }
+        Entry::Open => {
+            limited(provider.void(order_id)).await?;
+            Ok(false)
+        }
+        Entry::Settled(_) | Entry::Withdrawn => Ok(false),
     }
-    Ok(captured)
 }
 
 /// Writes down the refund. Where nothing was charged, it is remembered that nothing may be.

@@ -167,6 +167,7 @@ impl Role {
                     Outcome::Held => b"w",
                     Outcome::Retried => b"r",
                     Outcome::DeadLettered => b"x",
+                    Outcome::Expired => b"e",
                 };
                 // The figures are for people; a full disk shows elsewhere.
                 let _ = (&ledger).write_all(mark);

@@ -2,8 +2,8 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use data::Database;
-use env::{BoxError, RequestContext, chain};
+use data::{Database, Transaction};
+use env::{BoxError, RequestContext, Timestamp, chain};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,17 @@ pub(super) struct Failed {
     pub(super) holds: bool,
 }
 
+impl Failed {
+    /// Whether it was too late to be handled.
+    pub(super) fn is_expired(&self) -> bool {
+        is_expired(&self.error)
+    }
+}
+
+fn is_expired(error: &BoxError) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Expired { .. }))
+}
+
 /// Why an event was not handled.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -57,6 +68,8 @@ pub(super) enum Failure {
         "handling it was begun {0} times and never ended: each time the process ended, or did not get on"
     )]
     NeverEnded(u32),
+    #[error("it expired at {at}, before it was handled; replayed, it is handled all the same")]
+    Expired { at: Timestamp },
 }
 
 impl Consumer<'_> {
@@ -69,6 +82,10 @@ impl Consumer<'_> {
     ) -> T {
         let correlation = event.correlationid.as_ref().unwrap_or(&event.id);
         let context = RequestContext::correlated(correlation).caused_by(&event.id);
+        let context = match event.time_left() {
+            Some(left) => context.within(left),
+            None => context,
+        };
         context
             .scope(work)
             .instrument(self.span(event, attempt))
@@ -118,16 +135,18 @@ impl Consumer<'_> {
         for entry in self.handlers.matching(event).filter(chosen) {
             let name: &str = &entry.name;
             match self.insist(entry, event).await {
-                Ok(true) => outcome = Some(Outcome::Handled),
-                Ok(false) => _ = outcome.get_or_insert(Outcome::Duplicate),
+                Ok(Outcome::Duplicate) => _ = outcome.get_or_insert(Outcome::Duplicate),
+                Ok(new) => outcome = Some(new),
                 Err(error) => {
+                    // What nobody wants any more holds nothing up.
+                    let holds = entry.holds && !is_expired(&error);
                     let failed = failed.get_or_insert_with(|| Failed {
                         error,
                         handlers: Vec::new(),
                         holds: false,
                     });
                     failed.handlers.push(name.to_owned());
-                    failed.holds |= entry.holds;
+                    failed.holds |= holds;
                 }
             }
         }
@@ -147,11 +166,11 @@ impl Consumer<'_> {
     }
 
     /// Runs one handler, again where the database asks for that.
-    async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<bool, BoxError> {
+    async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<Outcome, BoxError> {
         let mut reruns = Reruns::of(&self.db, RERUNS);
         loop {
             let error = match self.run(entry, event, &mut reruns).await {
-                Ok(new) => return Ok(new),
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
             if !reruns.after(error.as_ref()).await {
@@ -161,24 +180,34 @@ impl Consumer<'_> {
         }
     }
 
-    /// Runs one handler: what it prepares, and then its transaction when that may run. Returns whether it had to:
-    /// `false` when it had run before.
+    /// Runs one handler, or what stands in for it where the event has expired: what it prepares, and then its transaction
+    /// when that may run.
     async fn run(
         &self,
         entry: &Entry,
         event: &CloudEvent,
         reruns: &mut Reruns,
-    ) -> Result<bool, BoxError> {
-        if entry.prepares {
-            // Nobody waits for what is asked of the outside, least of all a transaction of the preparation itself.
-            reruns.step_aside();
-        }
+    ) -> Result<Outcome, BoxError> {
         let limit = self.options.handler_limit;
         let begun = env::instant();
-        let effect = self.guard(limit, (entry.start)(event.clone())).await?;
+        let (effect, outcome): (Box<dyn Effect>, _) = match (event.expirytime, &entry.expired) {
+            (Some(_), Some(expired)) if event.has_expired() => {
+                (expired(event.clone()), Outcome::Expired)
+            }
+            (Some(at), None) if event.has_expired() => (Box::new(TooLate { at }), Outcome::Expired),
+            _ => {
+                if entry.prepares {
+                    // Nobody waits for what is asked of the outside, least of all a transaction of the preparation
+                    // itself.
+                    reruns.step_aside();
+                }
+                let effect = self.guard(limit, (entry.start)(event.clone())).await?;
+                (effect, Outcome::Handled)
+            }
+        };
         let left = limit.saturating_sub(env::instant() - begun);
         reruns.turn().await;
-        self.guard(left, Box::pin(self.commit(entry, event, effect)))
+        self.guard(left, Box::pin(self.commit(entry, event, effect, outcome)))
             .await
     }
 
@@ -196,19 +225,20 @@ impl Consumer<'_> {
         }
     }
 
-    /// Does what is left of a handler in its transaction.
+    /// Does what is left of a handler in its transaction, and says that it ended with `outcome`, or had run before.
     async fn commit(
         &self,
         entry: &Entry,
         event: &CloudEvent,
         effect: Box<dyn Effect>,
-    ) -> Result<bool, BoxError> {
+        outcome: Outcome,
+    ) -> Result<Outcome, BoxError> {
         let mut tx = self.db.begin().await?;
         let inbox = format!("{}/{}", self.group, entry.name);
         if !tx.receive(&inbox, &event.id).await? {
             // Not before it is durable that it had run.
             tx.rollback().await?;
-            return Ok(false);
+            return Ok(Outcome::Duplicate);
         }
         let gap = sequence::note(&mut tx, self.group, event).await?;
         effect.apply(&mut tx).await?;
@@ -217,7 +247,7 @@ impl Consumer<'_> {
         if let Some(gap) = gap {
             gap.report();
         }
-        Ok(true)
+        Ok(outcome)
     }
 
     /// What becomes of an event after its attempt number `attempt` has failed; `None` when it was not the event's
@@ -227,6 +257,12 @@ impl Consumer<'_> {
         let (group, kind, id) = (self.group, &event.kind, &event.id);
         let span = Span::current();
         span.record("otel.status_code", "ERROR");
+        if failed.is_expired() {
+            span.record("error.type", "expired");
+            tracing::warn!(group, kind, id, error, "expired");
+            let attempts = attempt.saturating_sub(1);
+            return Some(Plan::Dead { attempts, error });
+        }
         let poison = is_poison(failed.error.as_ref());
         if !poison && is_outage(failed.error.as_ref()) {
             span.record("error.type", "outage");
@@ -240,7 +276,10 @@ impl Consumer<'_> {
             return Some(Plan::Dead { attempts, error });
         }
         span.record("error.type", "failed");
+        // Not past its expiry, where nothing but that is to be said of it.
+        let left = event.time_left().filter(|left| !left.is_zero());
         let after = self.options.backoff.delay(attempt);
+        let after = left.map_or(after, |left| after.min(left));
         let delay_ms = after.as_millis();
         tracing::warn!(group, kind, id, attempt, delay_ms, error, "is tried again");
         Some(Plan::Retry {
@@ -292,6 +331,17 @@ impl Consumer<'_> {
                 duration: env::instant() - started,
             });
         }
+    }
+}
+
+/// What is done with an expired event where its handler has nothing to say to that: it was not handled before.
+struct TooLate {
+    at: Timestamp,
+}
+
+impl Effect for TooLate {
+    fn apply<'a>(self: Box<Self>, _: &'a mut Transaction) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move { Err(Failure::Expired { at: self.at }.into()) })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use env::chain;
 
-use super::{Outcome, attempt::Consumer};
+use super::{
+    Outcome,
+    attempt::{Consumer, Failed},
+};
 use crate::{
     CloudEvent, Delivery, Result, Subscription,
     deferred::{self, Burden, Plan, Standing, Taken},
@@ -72,7 +75,7 @@ impl Consumer<'_> {
         match self.judge(event, 1, &failed) {
             Some(plan) => {
                 let taken = self.take_over(self.burden(event, &failed), &plan).await?;
-                Ok(outcome(taken, planned(&plan)))
+                Ok(outcome(taken, planned(&plan, &failed)))
             }
             None => Err(crate::Error::Unavailable {
                 source: failed.error,
@@ -143,8 +146,9 @@ fn outcome(taken: Taken, over: Outcome) -> Outcome {
     }
 }
 
-pub(super) fn planned(plan: &Plan) -> Outcome {
+pub(super) fn planned(plan: &Plan, failed: &Failed) -> Outcome {
     match plan {
+        Plan::Dead { .. } if failed.is_expired() => Outcome::Expired,
         Plan::Wait => Outcome::Held,
         Plan::Retry { .. } => Outcome::Retried,
         Plan::Dead { .. } => Outcome::DeadLettered,

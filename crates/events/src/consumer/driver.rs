@@ -218,7 +218,7 @@ impl Consumer<'_> {
                         handlers, holds, ..
                     } = &failed;
                     self.end(due, End::Failed(handlers, *holds, &plan)).await;
-                    planned(&plan)
+                    planned(&plan, &failed)
                 }
             },
         );

@@ -87,6 +87,7 @@ fn observer(context: &Context) -> consumer::Observer {
             consumer::Outcome::Held => Outcome::Held,
             consumer::Outcome::Retried => Outcome::Retried,
             consumer::Outcome::DeadLettered => Outcome::DeadLettered,
+            consumer::Outcome::Expired => Outcome::Expired,
         };
         metrics.message_processed(processed.kind, processed.group, outcome, processed.duration);
         match outcome {

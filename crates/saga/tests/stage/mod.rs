@@ -50,7 +50,7 @@ impl Sent {
             Effect::Start { seq, saga, .. } => (seq, "start".to_owned(), json!(saga)),
             Effect::Revert { seq, of, .. } => (seq, "revert".to_owned(), json!(of.to_string())),
             Effect::Listen { seq, event, .. } => (seq, "listen".to_owned(), json!(event)),
-            Effect::Wake { .. } => return None,
+            Effect::Wake { .. } | Effect::Deadline { .. } => return None,
         };
         Some(Self { seq, topic, data })
     }

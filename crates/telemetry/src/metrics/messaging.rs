@@ -22,6 +22,8 @@ pub enum Outcome {
     Retried,
     /// Given up: it waits among the dead letters.
     DeadLettered,
+    /// It was too late to handle it.
+    Expired,
 }
 
 impl EncodeLabelValue for Outcome {
@@ -32,6 +34,7 @@ impl EncodeLabelValue for Outcome {
             Self::Held => "held",
             Self::Retried => "retried",
             Self::DeadLettered => "dead-lettered",
+            Self::Expired => "expired",
         };
         EncodeLabelValue::encode(&word, encoder)
     }
