@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger::{
     Inspection, data,
-    saga::{Entry, State},
+    saga::{Entry, State, failure::TIMEOUT},
 };
 
 use crate::history::undo::{Step, in_reverse};
@@ -154,6 +154,8 @@ impl Standing {
             (Self::Done, _) => return None,
             (_, Entry::Replied { .. } | Entry::Skipped { .. }) => *self = Self::Done,
             (_, Entry::Elapsed { .. }) => *self = Self::Unknown,
+            // Who had no time left for it does not know either whether an attempt had begun.
+            (_, Entry::Refused { failure, .. }) if failure.code == TIMEOUT => *self = Self::Unknown,
             (Self::Open, _) => return Some(Step::Refused(of)),
             (Self::Unknown, _) => {}
         }
