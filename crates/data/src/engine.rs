@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Result, Row, Value, changes::Changes, postgres, sqlite};
+use crate::{Result, Row, Value, changes::Changes, postgres, sqlite, transaction::Closing};
 
 /// What keeps a database. For a library that must choose its SQL; services need not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,11 +120,15 @@ impl Member {
         }
     }
 
-    /// Keeps what was written, and returns when it is durable.
-    pub(crate) async fn commit(self, notified: BTreeSet<&'static str>) -> Result<()> {
+    /// Runs what is left, keeps what was written, and returns when it is durable.
+    pub(crate) async fn commit(
+        self,
+        closing: Vec<Closing>,
+        notified: BTreeSet<&'static str>,
+    ) -> Result<()> {
         match self {
-            Member::Sqlite(member) => member.commit(notified).await,
-            Member::Postgres(member) => Box::pin(member.commit(notified)).await,
+            Member::Sqlite(member) => member.commit(closing, notified).await,
+            Member::Postgres(member) => Box::pin(member.commit(closing, notified)).await,
         }
     }
 

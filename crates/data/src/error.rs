@@ -325,6 +325,17 @@ impl Error {
         )
     }
 
+    /// A `CHECK`, a `NOT NULL` or the type of a column refused a value.
+    pub fn is_check_violation(&self) -> bool {
+        matches!(
+            self,
+            Error::Statement {
+                kind: Kind::CheckViolation,
+                ..
+            }
+        )
+    }
+
     /// The same transaction may succeed when it is run again from its beginning, and nothing of it
     /// has happened yet. (So not [`CommitUnknown`](Error::CommitUnknown).)
     pub fn is_retryable(&self) -> bool {

@@ -10,7 +10,7 @@ pub mod sending;
 
 use env::Timestamp;
 
-use crate::{Changes, Database, Result, Row, Transaction, params};
+use crate::{Changes, Database, Engine, Result, Row, Value, params, transaction::Closing};
 
 /// The channel that a commit with messages wakes.
 pub(crate) const CHANNEL: &str = "outrigger_outbox";
@@ -43,21 +43,40 @@ impl Message {
     }
 }
 
-pub(crate) async fn write(tx: &mut Transaction, messages: &[Message]) -> Result<()> {
-    for Message {
-        id,
-        topic,
-        key,
-        payload,
-    } in messages
-    {
-        tx.execute(
-            "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at) VALUES ($1, $2, $3, $4, $5)",
-            params![id, topic, key, payload, env::now()],
-        )
-        .await?;
-    }
-    Ok(())
+/// What writes `messages`, in their order: of PostgreSQL one statement, which is one round trip.
+pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Closing> {
+    const ONE: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at) VALUES ($1, $2, $3, $4, $5)";
+    const ALL: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at)
+         SELECT id, topic, key, payload, $5::bigint
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+              WITH ORDINALITY AS message (id, topic, key, payload, place)
+         ORDER BY place";
+    let now = Value::from(env::now());
+    let values = messages.into_iter().map(|message| {
+        let texts = [message.id, message.topic, message.key].map(Value::from);
+        let [id, topic, key] = texts;
+        [id, topic, key, message.payload.into()]
+    });
+    let (sql, rows): (_, Vec<Vec<Value>>) = match engine {
+        Engine::Sqlite => (ONE, values.map(Vec::from).collect()),
+        Engine::Postgres => {
+            let mut columns = [const { Vec::new() }; 4];
+            for row in values {
+                for (column, value) in columns.iter_mut().zip(row) {
+                    column.push(value);
+                }
+            }
+            (ALL, vec![columns.map(Value::Array).into()])
+        }
+    };
+    let closing = |mut params: Vec<Value>| {
+        params.push(now.clone());
+        Closing {
+            sql: sql.into(),
+            params,
+        }
+    };
+    rows.into_iter().map(closing).collect()
 }
 
 /// How an outbox is doing.

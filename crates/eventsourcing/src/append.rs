@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, future::Future, mem, sync::Arc};
 
-use data::{Engine, Transaction};
+use data::{Engine, Transaction, Value};
 
 use crate::{
     Aggregate, Error, Loaded, Metadata, Result,
@@ -12,7 +12,7 @@ use crate::{
     personal, postgres,
     recorded::{Encoded, FORGOTTEN, encode},
     snapshot, sqlite,
-    store::CHANNEL,
+    store::{CHANNEL, int},
 };
 
 /// How many events a stream has, and so the place of the last of them: 0 where there is none.
@@ -177,6 +177,17 @@ pub(crate) async fn write(tx: &mut Transaction, rows: Vec<Row>) -> Result<()> {
     }
     tx.notify(CHANNEL);
     Ok(())
+}
+
+/// Writes events that have their versions, and some of which nobody has looked where their streams end. Where one of them does
+/// not fit, this or the commit of `tx` fails, and nothing may be kept.
+pub(crate) async fn write_unseen(tx: &mut Transaction, rows: Vec<Row>) -> Result<()> {
+    if tx.engine() == Engine::Postgres && !rows.is_empty() {
+        postgres::insert_at_commit(tx, rows);
+        tx.notify(CHANNEL);
+        return Ok(());
+    }
+    write(tx, rows).await
 }
 
 /// Events for several streams, which are appended together.
@@ -345,6 +356,19 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Stream, version, type, version of its schema, data, metadata; and whether it is unseen.
+    pub(crate) fn values(self) -> ([Value; 6], bool) {
+        let values = [
+            self.stream.into(),
+            int(self.version).into(),
+            self.name.into(),
+            self.schema.into(),
+            self.data.into(),
+            (*self.metadata).into(),
+        ];
+        (values, self.unseen)
+    }
+
     /// One of the store's own events.
     fn own(stream: String, version: Version, name: &str) -> Result<Self> {
         Ok(Self {

@@ -11,10 +11,9 @@
 use data::{Database, Migration, Transaction, Value, params};
 
 use crate::{
-    Error, Result,
+    Result,
     append::{Heads, Row, head},
     archive::ARCHIVED,
-    store::int,
 };
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -70,64 +69,65 @@ pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Head
     rows.iter().map(head).collect()
 }
 
-/// Writes rows, in their order, with the number of this transaction; those that are [unseen](Row::unseen) only where their
-/// stream ends right before them.
+/// Writes `rows` in one statement, but those whose version is taken; how many were written.
 ///
-/// The number is asked for once, not for each row. The looks are no `EXISTS`, which may be planned as a hash of the whole
-/// table.
-const INSERT: &str = "INSERT INTO outrigger_events
-     (xact, stream, version, type, schema_version, data, metadata, recorded)
-     SELECT (SELECT pg_current_xact_id()::text::bigint + xacts FROM outrigger_event_offset),
-            stream, version, name, schema, data, metadata, $8::bigint
-     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::boolean[])
-          WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, unseen, place)
-     WHERE CASE
-         WHEN NOT unseen THEN true
-         WHEN row.version = 1 THEN
-             (SELECT 1 FROM outrigger_events AS e WHERE e.stream = row.stream LIMIT 1) IS NULL
-         ELSE
-             (SELECT e.type <> $9::text FROM outrigger_events AS e
-              WHERE e.stream = row.stream AND e.version = row.version - 1)
-     END
-     ORDER BY place";
-
-/// Writes `rows` in one statement, which is one round trip. How many were written.
-///
-/// Where some are unseen, whoever appends is ready to hear that a version is taken. Then the server need not look for
-/// conflicts before it writes, which is much quicker: it finds them when it does.
+/// The number of the transaction is asked for once, not for each row.
 pub(crate) async fn insert(tx: &mut Transaction, rows: Vec<Row>) -> Result<u64> {
-    if !rows.iter().any(|row| row.unseen) {
-        let insert = format!("{INSERT} ON CONFLICT DO NOTHING");
-        return Ok(tx.execute(&insert, &columns(rows)).await?);
-    }
-    match tx.execute(INSERT, &columns(rows)).await {
-        Err(error) if error.is_unique_violation() => Err(Error::Overtaken),
-        outcome => Ok(outcome?),
-    }
+    const INSERT: &str = "INSERT INTO outrigger_events
+         (xact, stream, version, type, schema_version, data, metadata, recorded)
+         SELECT (SELECT pg_current_xact_id()::text::bigint + xacts FROM outrigger_event_offset),
+                stream, version, name, schema, data, metadata, $7::bigint
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+              WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, place)
+         ORDER BY place
+         ON CONFLICT DO NOTHING";
+    let (params, _) = columns(rows);
+    Ok(tx.execute(INSERT, &params).await?)
 }
 
-/// The parameters of [`INSERT`].
-fn columns(rows: Vec<Row>) -> [Value; 9] {
-    let mut columns = [const { Vec::new() }; 7];
+/// Writes `rows` when `tx` commits, in one round trip with it. Where a version is taken, or a stream does not end right before
+/// one of them that is [unseen](Row::unseen), the commit fails with a violation.
+///
+/// So the server need not look for conflicts before it writes, which is much quicker: it finds them when it does. A
+/// version that does not fit becomes `NULL`, which is refused. The looks are no `EXISTS`, which may be planned as a hash of the
+/// whole table.
+pub(crate) fn insert_at_commit(tx: &mut Transaction, rows: Vec<Row>) {
+    const INSERT: &str = "INSERT INTO outrigger_events
+         (xact, stream, version, type, schema_version, data, metadata, recorded)
+         SELECT (SELECT pg_current_xact_id()::text::bigint + xacts FROM outrigger_event_offset),
+                stream,
+                CASE WHEN CASE
+                    WHEN NOT unseen THEN true
+                    WHEN version = 1 THEN
+                        (SELECT 1 FROM outrigger_events AS e WHERE e.stream = row.stream LIMIT 1) IS NULL
+                    ELSE
+                        (SELECT e.type <> $9::text FROM outrigger_events AS e
+                         WHERE e.stream = row.stream AND e.version = row.version - 1)
+                END THEN version END,
+                name, schema, data, metadata, $7::bigint
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $8::boolean[])
+              WITH ORDINALITY AS row (stream, version, name, schema, data, metadata, unseen, place)
+         ORDER BY place";
+    let (params, unseen) = columns(rows);
+    let params = params.into_iter().chain([unseen, ARCHIVED.into()]);
+    tx.execute_at_commit(INSERT, params.collect::<Vec<_>>());
+}
+
+/// The parameters of both: what goes into the row, and apart from it whether it is unseen.
+fn columns(rows: Vec<Row>) -> ([Value; 7], Value) {
+    let mut columns = [const { Vec::new() }; 6];
+    let mut all_unseen = Vec::with_capacity(rows.len());
     for row in rows {
-        let values = [
-            row.stream.into(),
-            int(row.version).into(),
-            row.name.into(),
-            row.schema.into(),
-            row.data.into(),
-            (*row.metadata).into(),
-            row.unseen.into(),
-        ];
+        let (values, unseen) = row.values();
         for (column, value) in columns.iter_mut().zip(values) {
             column.push(value);
         }
+        all_unseen.push(unseen.into());
     }
-    let [stream, version, name, schema, data, metadata, unseen] = columns.map(Value::Array);
-    let (recorded, archived) = (env::now().into(), ARCHIVED.into());
-    [
-        stream, version, name, schema, data, metadata, unseen, recorded, archived,
-    ]
+    let [stream, version, name, schema, data, metadata] = columns.map(Value::Array);
+    let recorded = env::now().into();
+    let row = [stream, version, name, schema, data, metadata, recorded];
+    (row, Value::Array(all_unseen))
 }
 
 /// Lets the order go on after the greatest number that is stored.

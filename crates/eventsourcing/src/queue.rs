@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, task};
 
 use crate::{
     Batch, Error, Metadata, Result, Version,
-    append::{Heads, heads, seal, write},
+    append::{Heads, heads, seal, write, write_unseen},
 };
 
 /// How many events one transaction takes at most, unless one append alone has more.
@@ -148,6 +148,7 @@ impl Queue {
             let run = async |mut tx| append_unseen(&mut tx, members, stated.clone()).await;
             match self.db.transaction(run).await {
                 Err(Error::Overtaken) => {} // one of them was wrong
+                Err(Error::Database(error)) if is_violation(&error) => {}
                 outcome => return outcome,
             }
         }
@@ -180,7 +181,7 @@ async fn append_unseen(
         outcomes.push(Ok(versions));
     }
     seal(tx, &mut rows).await?;
-    write(tx, rows).await?;
+    write_unseen(tx, rows).await?;
     Ok(outcomes)
 }
 
@@ -199,6 +200,11 @@ async fn append_all(tx: &mut Transaction, members: &[Member]) -> Result<Vec<Resu
     seal(tx, &mut rows).await?;
     write(tx, rows).await?;
     Ok(outcomes)
+}
+
+/// One of the events does not fit its stream, or cannot be stored.
+fn is_violation(error: &data::Error) -> bool {
+    error.is_unique_violation() || error.is_check_violation()
 }
 
 /// Whether each of the members would have failed so too: the database is away, full or overloaded, or nobody knows what

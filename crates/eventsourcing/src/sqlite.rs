@@ -7,7 +7,6 @@ use crate::{
     Result,
     append::{Heads, Row, head},
     archive::ARCHIVED,
-    store::int,
 };
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -75,20 +74,14 @@ pub(crate) async fn insert(tx: &mut Transaction, rows: Vec<Row>) -> Result<u64> 
     let now = env::now();
     let mut written = 0;
     for row in rows {
-        let values = [
-            row.stream.into(),
-            int(row.version).into(),
-            row.name.into(),
-            row.schema.into(),
-            row.data.into(),
-            (*row.metadata).into(),
-            now.into(),
-            ARCHIVED.into(),
-        ];
-        written += match row.unseen {
-            true => tx.execute(UNSEEN, &values).await?,
-            false => tx.execute(SEEN, &values[..7]).await?,
-        };
+        let (values, unseen) = row.values();
+        let mut params = Vec::from(values);
+        params.push(now.into());
+        if unseen {
+            params.push(ARCHIVED.into());
+        }
+        let insert = if unseen { UNSEEN } else { SEEN };
+        written += tx.execute(insert, &params).await?;
     }
     Ok(written)
 }

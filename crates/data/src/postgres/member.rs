@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use super::{
-    connection::{BEGIN, Interrupted, Place},
-    failure::{cause, failed, kind},
+    connection::{BEGIN, Place},
     notifier::Notifier,
     pool::Lease,
 };
-use crate::{Error, Result, Row, Value, control::refuse_control, error::Kind};
+use crate::{Error, Result, Row, Value, control::refuse_control, transaction::Closing};
 
 /// How long a transaction that was dropped may take to roll back before its connection is closed.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -64,22 +63,18 @@ impl Member {
         })
     }
 
-    /// Keeps what was written, and returns when it is durable.
-    pub(crate) async fn commit(mut self, notified: BTreeSet<&'static str>) -> Result<()> {
-        if self.begun {
-            let Some(lease) = &mut self.lease else {
-                return Err(Error::Aborted);
-            };
-            if !lease.connection.is_good() {
-                let source = Arc::new(std::io::Error::from(std::io::ErrorKind::NotConnected));
-                let kind = Kind::Connection;
-                return Err(Error::NotCommitted { kind, source });
-            }
-            lease
-                .connection
-                .control("COMMIT")
-                .await
-                .map_err(undecided)?;
+    /// Runs what is left, keeps what was written, and returns when it is durable.
+    pub(crate) async fn commit(
+        mut self,
+        closing: Vec<Closing>,
+        notified: BTreeSet<&'static str>,
+    ) -> Result<()> {
+        for Closing { sql, .. } in &closing {
+            refuse_control(sql)?;
+        }
+        if self.begun || !closing.is_empty() {
+            let (lease, place) = self.next()?;
+            lease.connection.commit(&closing, place).await?;
         }
         self.end();
         self.notifier.tell(notified);
@@ -136,26 +131,5 @@ impl Drop for Member {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(rolling_back);
         }
-    }
-}
-
-/// What a `COMMIT` that has no good end means.
-fn undecided(interrupted: Interrupted) -> Error {
-    match interrupted {
-        Interrupted::Unanswered => Error::CommitUnknown {
-            source: Arc::new(std::io::Error::from(std::io::ErrorKind::TimedOut)),
-        },
-        Interrupted::Failed(error) => match (kind(&error), error.as_db_error()) {
-            // Whether it arrived is not known, only that no answer did.
-            (Kind::Connection, _) | (_, None) => Error::CommitUnknown {
-                source: cause(error),
-            },
-            (kind @ Kind::Serialization, Some(_)) => Error::NotCommitted {
-                kind,
-                source: cause(error),
-            },
-            // A constraint that was checked only now.
-            (_, Some(_)) => failed("COMMIT", error),
-        },
     }
 }

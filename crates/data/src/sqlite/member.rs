@@ -6,7 +6,9 @@ use super::{
     session::{Ending, GROUP_AGE, Session},
     writer::{Giver, Writer},
 };
-use crate::{Error, Result, Row, Value, control::refuse_control, error::Kind};
+use crate::{
+    Error, Result, Row, Value, control::refuse_control, error::Kind, transaction::Closing,
+};
 
 /// How long another process may hold the database before `begin` gives up.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
@@ -61,8 +63,15 @@ impl Member {
         self.session()?.batch(sql)
     }
 
-    /// Keeps what was written, and waits until it is durable.
-    pub(crate) async fn commit(mut self, notified: BTreeSet<&'static str>) -> Result<()> {
+    /// Runs what is left, keeps what was written, and waits until it is durable.
+    pub(crate) async fn commit(
+        mut self,
+        closing: Vec<Closing>,
+        notified: BTreeSet<&'static str>,
+    ) -> Result<()> {
+        for Closing { sql, params } in closing {
+            self.execute(&sql, &params)?;
+        }
         let ending = self.session()?.keep(notified)?;
         self.end(Some(ending)).await
     }
