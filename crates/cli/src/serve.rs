@@ -36,6 +36,7 @@ impl Serve {
             .listen
             .unwrap_or(settings.service(&self.service).listen);
         let platform = Platform::alone(settings).await?;
+        system.follow(&platform, &global.config);
         let part = Part::start(&system, &self.service, &platform, listen).await?;
         match global.output {
             Output::Human => say(format!(

@@ -34,6 +34,7 @@ impl Up {
         let _logging =
             outrigger::telemetry::logging::init(settings.logging.to_options(system.name()))?;
         let platform = Platform::embedded(settings).await?;
+        system.follow(&platform, &global.config);
         let running = system.start(platform).await?;
         if !self.no_demo {
             fill(&system, &running).await;

@@ -14,11 +14,14 @@ use http_body_util::{BodyExt, Limited};
 use identity::Issuer;
 use resilience::observe::Observer;
 use serde::{Serialize, de::DeserializeOwned};
-use telemetry::http::Route;
+use telemetry::{Metrics, http::Route};
+
+use tokio::sync::watch;
 
 use crate::{
-    Error, HttpClient, Registry, Result, Settings, Upstream, http_client, path::fill,
-    upstream::retry_after,
+    Error, Registry, Result, Settings, Upstream,
+    path::fill,
+    upstream::{self, retry_after},
 };
 
 /// The most that an answer may hold, in bytes: 4 MiB.
@@ -30,21 +33,48 @@ pub struct Clients(Arc<Shared>);
 
 struct Shared {
     registry: Arc<dyn Registry>,
-    http: HttpClient,
     issuer: Option<Arc<Issuer>>,
     configuration: Configuration,
     upstreams: Mutex<BTreeMap<String, Upstream>>,
 }
 
-/// How clients make their calls.
-#[derive(Clone, Default)]
-pub struct Configuration {
+/// How calls are made to each service.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policies {
     /// To every service that has no settings of its own.
     pub settings: Settings,
     /// To services by their name, in place of `settings`.
     pub services: BTreeMap<String, Settings>,
-    /// Who is told of what the layers decide, by the name of the service, or `NAME at ADDRESS` of an instance.
+}
+
+impl Policies {
+    /// How calls to `service` are made.
+    pub fn of(&self, service: &str) -> &Settings {
+        self.services.get(service).unwrap_or(&self.settings)
+    }
+}
+
+/// How clients make their calls, and who hears of it.
+#[derive(Clone)]
+pub struct Configuration {
+    /// How calls are made. What is sent here holds from the next call on; calls under way end as they began. What was
+    /// learned of the instances stays.
+    pub policies: watch::Receiver<Arc<Policies>>,
+    /// Who is told of what the layers decide, and of what, as [`Protected`](crate::Protected) reads it.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Where it is counted how calls ended, and how long they took.
+    pub metrics: Option<Metrics>,
+}
+
+impl Configuration {
+    /// Calls are always made as `policies` say, and nobody is told.
+    pub fn fixed(policies: Policies) -> Self {
+        Self {
+            policies: watch::Sender::new(Arc::new(policies)).subscribe(),
+            observer: None,
+            metrics: None,
+        }
+    }
 }
 
 impl Clients {
@@ -59,11 +89,11 @@ impl Clients {
         issuer: Option<Issuer>,
         settings: Settings,
     ) -> Self {
-        let configuration = Configuration {
+        let policies = Policies {
             settings,
-            ..Configuration::default()
+            ..Policies::default()
         };
-        Self::configured(registry, issuer, configuration)
+        Self::configured(registry, issuer, Configuration::fixed(policies))
     }
 
     /// Clients that make calls as `configuration` says.
@@ -74,7 +104,6 @@ impl Clients {
     ) -> Self {
         Self(Arc::new(Shared {
             registry,
-            http: http_client(),
             issuer: issuer.map(Arc::new),
             configuration,
             upstreams: Mutex::default(),
@@ -89,16 +118,19 @@ impl Clients {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let configuration = &self.0.configuration;
-            let own = configuration.services.get(service);
-            Upstream::new(
-                service,
-                self.0.registry.watch(service),
-                self.0.http.clone(),
-                self.0.issuer.clone(),
-                own.unwrap_or(&configuration.settings).clone(),
-                configuration.observer.clone(),
-            )
+            let Configuration {
+                policies,
+                observer,
+                metrics,
+            } = self.0.configuration.clone();
+            Upstream::new(upstream::Parts {
+                service: service.into(),
+                instances: self.0.registry.watch(service),
+                issuer: self.0.issuer.clone(),
+                policies,
+                observer,
+                metrics,
+            })
         };
         upstreams
             .entry(service.to_owned())

@@ -140,7 +140,31 @@ pub enum Error {
     },
 }
 
+/// The kind of a call whose time was over.
+pub(crate) const TIMEOUT: &str = "timeout";
+
 impl Error {
+    /// A fixed word for what kind of failure it is, for figures: `timeout`, `connect`, `circuit-open`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoInstances { .. } => "no-instances",
+            Self::CircuitOpen { .. } => "circuit-open",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DeadlineExceeded { .. } => TIMEOUT,
+            Self::Transport { .. } => "transport",
+            Self::Connect { .. } => "connect",
+            Self::RequestBody { .. } => "request-body",
+            Self::Problem { .. } => "problem",
+            Self::Undecodable { .. } => "undecodable",
+            Self::InvalidRequest { .. } => "invalid-request",
+            Self::Registry { .. } => "registry",
+            Self::DuplicateId { .. } => "duplicate-id",
+            Self::Refused { .. } => "refused",
+            Self::HubUrl { .. } => "hub-url",
+            Self::Token { .. } => "token",
+        }
+    }
+
     /// Whether no connection could be made, so that nothing was sent.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Connect { .. })

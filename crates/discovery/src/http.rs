@@ -26,25 +26,33 @@ const IDLE: Duration = Duration::from_secs(15);
 /// How many idle connections to one address are kept.
 const IDLE_CONNECTIONS: usize = 128;
 
-/// How long it may take to connect. An instance that does not answer to that leaves time for another.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long it may take to connect where nothing else is said: 2 s. An instance that does not answer to that leaves time
+/// for another.
+pub const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
 
 /// Makes requests to addresses. Cheap to clone; connections are kept and shared.
 pub type HttpClient = Client<Connector, Body>;
 
 /// A client with no connections yet.
 pub fn http_client() -> HttpClient {
+    http_client_within(DEFAULT_CONNECT)
+}
+
+/// A client with no connections yet, which gives up connecting after `connect`.
+pub fn http_client_within(connect: Duration) -> HttpClient {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(Connector)
+        .build(Connector { limit: connect })
 }
 
 /// Connects to the host and port that a URI names.
 #[derive(Debug, Clone, Copy)]
-pub struct Connector;
+pub struct Connector {
+    limit: Duration,
+}
 
 impl tower::Service<Uri> for Connector {
     type Response = Link;
@@ -56,12 +64,13 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        let limit = self.limit;
         Box::pin(async move {
             let place = uri
                 .authority()
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no host is named"))?;
             let connecting = env::net::connect_to(place.as_str());
-            let stream = env::timeout(CONNECT, connecting).await??;
+            let stream = env::timeout(limit, connecting).await??;
             Ok(Link(TokioIo::new(stream)))
         })
     }

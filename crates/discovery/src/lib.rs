@@ -38,9 +38,9 @@ pub mod registrar;
 pub mod registry;
 pub mod upstream;
 
-pub use client::{Client, Clients, Configuration};
+pub use client::{Client, Clients, Configuration, Policies};
 pub use error::{Error, Result};
-pub use http::{Connector, HttpClient, http_client};
+pub use http::{Connector, HttpClient, http_client, http_client_within};
 pub use instance::Instance;
 pub use registry::{HUB, Hub, InProcess, Registry, StaticList, Ttl};
-pub use upstream::{Policy, Settings, Upstream};
+pub use upstream::{Policy, Protected, Settings, Upstream};

@@ -2,10 +2,10 @@
 //!
 //! A request passes the layers of `stack`, which say in which order and why; at their end an instance is picked, its
 //! breaker asked, and the request sent with the caller's identity, deadline, correlation id and trace. Bodies stream
-//! both ways. What is guaranteed of second attempts: they are made within the same deadline, only if no part of the body
-//! was asked for, and to another instance as long as there is one. A connection that could not be made is always worth
-//! one, for nothing had been sent; a connection that broke, and an answer 429, 502 or 503, are worth one as far as the
-//! budget reaches, and only for a method that may be repeated (RFC 9110, section 9.2.2).
+//! both ways. What is guaranteed of second attempts: they are made within the same deadline, with the whole body (up to 64
+//! KiB are kept for that), and to another instance as long as there is one. A connection that could not be made is always
+//! worth one, for nothing had been sent; a connection that broke, and an answer 429, 502 or 503, are worth one as far as the
+//! budget reaches, and only for what may be repeated: by its method (RFC 9110, section 9.2.2), or for its `Idempotency-Key`.
 
 mod attempt;
 mod body;
@@ -13,126 +13,114 @@ mod call;
 mod condition;
 mod members;
 mod probing;
+mod protected;
 mod settings;
 mod stack;
 mod vitals;
+mod ways;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use axum_core::body::Body;
 use env::{Instant, RequestContext};
 use http::{Method, Request, Response, header};
 use identity::Issuer;
-use resilience::{
-    observe::{Observer, Reporter},
-    retry::Budget,
+use resilience::{Breaker, observe::Observer};
+use telemetry::{
+    Metrics,
+    http::{Route, record_error, record_status},
 };
-use telemetry::http::{Route, record_error, record_status};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::{Instrument, Span, field};
 
 pub(crate) use self::attempt::retry_after;
-pub use self::settings::{DEFAULT_ATTEMPTS, DEFAULT_DEADLINE, Policy, Settings};
 use self::{
-    attempt::{Attempt, Outgoing},
-    body::Unsent,
-    members::Members,
-    stack::Stack,
+    attempt::{Outgoing, may_be_repeated},
+    body::{KEPT, Repeatable},
+    members::{Members, reporter},
+    ways::{Shared, Way, Ways},
 };
-use crate::{Error, HttpClient, Instance, Result, balance::Key, registry::Instances};
+pub use self::{
+    protected::Protected,
+    settings::{DEFAULT_ATTEMPTS, DEFAULT_DEADLINE, DEFAULT_FIRST_WORD, Policy, Settings},
+};
+use crate::{
+    Error, Instance, Policies, Result, balance::Key, error::TIMEOUT, http_client_within,
+    registry::Instances,
+};
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
-pub struct Upstream(Arc<Ways>);
+pub struct Upstream(Arc<Followed>);
 
-/// The ways to a service: one for most calls, and one for each call that has a policy of its own.
-struct Ways {
-    shared: Arc<Shared>,
-    most: Way,
-    some: Vec<(Method, String, Way)>,
-}
-
-struct Way {
-    policy: Policy,
-    stack: Stack,
-}
-
-/// What all ways share.
-struct Shared {
+/// The ways to a service, as the policies are now.
+struct Followed {
     service: Arc<str>,
-    members: Members,
-    http: HttpClient,
     issuer: Option<Arc<Issuer>>,
+    observer: Option<Arc<dyn Observer>>,
+    metrics: Option<Metrics>,
+    ways: ArcSwap<Ways>,
+    changing: Mutex<()>,
 }
 
-impl Shared {
-    fn name(&self) -> String {
-        self.service.to_string()
-    }
+/// What an upstream is made of.
+pub(crate) struct Parts {
+    pub(crate) service: Arc<str>,
+    pub(crate) instances: watch::Receiver<Instances>,
+    pub(crate) issuer: Option<Arc<Issuer>>,
+    pub(crate) policies: watch::Receiver<Arc<Policies>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Upstream {
-    pub(crate) fn new(
-        service: &str,
-        instances: watch::Receiver<Instances>,
-        http: HttpClient,
-        issuer: Option<Arc<Issuer>>,
-        settings: Settings,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Self {
-        let reporter = match &observer {
-            Some(observer) => Reporter::new(service, Arc::clone(observer)),
-            None => Reporter::silent(service),
-        };
-        let Settings {
-            budget,
-            policy,
-            calls,
-            health,
-            ..
-        } = settings.clone();
-        let shared = Arc::new(Shared {
-            service: service.into(),
-            members: Members::new(service, instances, settings, observer),
-            http,
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            service,
+            instances,
             issuer,
-        });
-        if let Some(health) = health {
-            tokio::spawn(probing::run(Arc::downgrade(&shared), health));
-        }
-        let budget = Budget::new(budget);
-        let way = |policy: Policy| {
-            let attempt = Attempt {
-                shared: Arc::clone(&shared),
-                breaker: policy.breaker,
-            };
-            let stack = stack::stack(attempt, &policy, &budget, &reporter);
-            Way { policy, stack }
+            mut policies,
+            observer,
+            metrics,
+        } = parts;
+        let settings = policies.borrow_and_update().of(&service).clone();
+        let reporter = reporter(&service, observer.as_ref());
+        let of_all = settings.service_breaker.clone();
+        let shared = Shared {
+            members: Members::new(&service, instances, settings.clone(), observer.clone()),
+            http: http_client_within(settings.connect),
+            breaker: of_all.map(|of_all| Breaker::reporting(of_all, reporter)),
+            first_word: settings.first_word,
+            service: Arc::clone(&service),
         };
-        let some = calls.into_iter().filter_map(|(call, policy)| {
-            let (method, path) = call.split_once(' ')?;
-            Some((method.parse().ok()?, path.trim().to_owned(), way(policy)))
-        });
-        let some = some.collect();
-        let most = way(policy);
-        Self(Arc::new(Ways { shared, most, some }))
+        let ways = Ways::new(policies, settings, Arc::new(shared), observer.as_ref());
+        Self(Arc::new(Followed {
+            service,
+            issuer,
+            observer,
+            metrics,
+            ways: ArcSwap::from_pointee(ways),
+            changing: Mutex::new(()),
+        }))
     }
 
     /// The service.
     pub fn service(&self) -> &str {
-        &self.0.shared.service
+        &self.0.service
     }
 
     /// Whether an instance is known.
     pub fn is_known(&self) -> bool {
-        !self.0.shared.members.now().members.is_empty()
+        !self.ways().shared.members.now().members.is_empty()
     }
 
     /// The instance that a call would go to now, where [`Key`] is that of the call; `None` when none takes calls. It
     /// takes no lock and allocates nothing.
     pub fn pick(&self, key: Option<Key>) -> Option<Arc<Instance>> {
-        let members = &self.0.shared.members;
+        let ways = self.ways();
+        let members = &ways.shared.members;
         let pool = members.now();
         let index = members.pick(&pool, key, &[], true)?;
         Some(Arc::clone(&pool.members[index].instance))
@@ -149,16 +137,24 @@ impl Upstream {
     /// [`Error::Connect`], [`Error::Transport`], [`Error::RequestBody`], [`Error::InvalidRequest`], [`Error::Token`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>> {
         let route = request.extensions().get().map(|Route(route)| &**route);
-        let way = self.way(request.method(), route);
+        let ways = self.ways();
+        let way = ways.of(request.method(), route);
         let context = within(&way.policy);
         let span = self.span(&request);
+        let (method, begun) = (request.method().clone(), env::instant());
         let sent = context.clone().scope(self.send_by(way, &context, request));
         // Boxed, for what hyper keeps of a request is large, and callers wrap it again and again.
         let answer = Box::pin(sent).instrument(span.clone()).await;
-        match &answer {
-            Ok(answer) => record_status(&span, answer.status()),
-            Err(Error::DeadlineExceeded { .. }) => record_error(&span, "timeout"),
-            Err(_) => record_error(&span, "error"),
+        let ended = match &answer {
+            Ok(answer) => Ok(answer.status()),
+            Err(error) => Err(error.kind()),
+        };
+        match ended {
+            Ok(status) => record_status(&span, status),
+            Err(kind) => record_error(&span, if kind == TIMEOUT { kind } else { "error" }),
+        }
+        if let Some(metrics) = &self.0.metrics {
+            metrics.http_client(&method, self.service(), ended, begun.elapsed());
         }
         answer
     }
@@ -171,26 +167,27 @@ impl Upstream {
     ) -> Result<Response<Body>> {
         context.write_headers(request.headers_mut());
         telemetry::propagation::inject(request.headers_mut());
-        if let Some(issuer) = &self.0.shared.issuer {
+        if let Some(issuer) = &self.0.issuer {
             let bearer = issuer
                 .bearer(self.service())
                 .map_err(|source| Error::Token {
-                    service: self.0.shared.name(),
+                    service: self.0.service.to_string(),
                     source,
                 })?;
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
         let (head, body) = request.into_parts();
         let outgoing = Outgoing {
+            body: Repeatable::new(body, if may_be_repeated(&head) { KEPT } else { 0 }),
             head: Arc::new(head),
-            body: Unsent::new(body),
         };
         way.stack.clone().oneshot(outgoing).await
     }
 
     /// The caller's context with its deadline, or with that of the call's policy; and when the call must have ended.
     pub(crate) fn context(&self, method: &Method, route: &str) -> (RequestContext, Instant) {
-        let way = self.way(method, Some(route));
+        let ways = self.ways();
+        let way = ways.of(method, Some(route));
         let context = within(&way.policy);
         let deadline = context.deadline;
         let deadline = deadline.unwrap_or_else(|| env::instant() + way.policy.deadline);
@@ -199,17 +196,23 @@ impl Upstream {
 
     pub(crate) fn late(&self) -> Error {
         Error::DeadlineExceeded {
-            service: self.0.shared.name(),
+            service: self.0.service.to_string(),
         }
     }
 
-    /// The way of a call to the path of `route`.
-    fn way(&self, method: &Method, route: Option<&str>) -> &Way {
-        let own = |(of, path, _): &&(Method, String, Way)| of == method && Some(&**path) == route;
-        match self.0.some.iter().find(own) {
-            Some((_, _, way)) => way,
-            None => &self.0.most,
+    fn ways(&self) -> Arc<Ways> {
+        let ways = self.0.ways.load_full();
+        if !ways.is_outdated() {
+            return ways;
         }
+        let changing = &self.0.changing;
+        let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.ways.load_full();
+        if known.is_outdated() {
+            let ways = known.renewed(&self.0.service, self.0.observer.as_ref());
+            self.0.ways.store(Arc::new(ways));
+        }
+        self.0.ways.load_full()
     }
 
     fn span(&self, request: &Request<Body>) -> Span {
@@ -218,9 +221,9 @@ impl Upstream {
         tracing::info_span!(
             "call",
             otel.kind = "client",
-            otel.name = format!("{method} {}", route.unwrap_or(&self.0.shared.service)),
+            otel.name = format!("{method} {}", route.unwrap_or(&self.0.service)),
             http.request.method = method,
-            server.address = &*self.0.shared.service,
+            server.address = &*self.0.service,
             server.instance = field::Empty,
             url.path = request.uri().path(),
             url.template = route,

@@ -22,7 +22,7 @@ use axum::{
 };
 use env::RequestContext;
 use outrigger_discovery::{
-    Clients, Configuration, Error, Instance, Policy, Registry, Settings, StaticList,
+    Clients, Configuration, Error, Instance, Policies, Policy, Registry, Settings, StaticList,
     balance::Strategy, health, outlier,
 };
 use resilience::{breaker, bulkhead, observe::Decision, retry};
@@ -91,6 +91,7 @@ async fn g9_an_outage_is_not_multiplied_by_retries() {
     let (address, asked) = counted(StatusCode::SERVICE_UNAVAILABLE).await;
     let settings = Settings {
         breaker: no_breaker(),
+        service_breaker: None,
         budget: retry::budget::Settings {
             least: 0,
             ..retry::budget::Settings::default()
@@ -185,10 +186,13 @@ async fn one_of_three_fails(settings: Settings) -> (usize, usize, Vec<String>) {
         heard.lock().expect("unpoisoned").push(told);
     };
     let registry = Arc::new(StaticList::new(instances(&addresses)));
-    let configuration = Configuration {
+    let policies = Policies {
         settings,
+        ..Policies::default()
+    };
+    let configuration = Configuration {
         observer: Some(Arc::new(observer)),
-        ..Configuration::default()
+        ..Configuration::fixed(policies)
     };
     let client = Clients::configured(registry, None, configuration).client(SERVICE);
     let mut failed = 0;

@@ -2,7 +2,9 @@
 //!
 //! Values are merged into one TOML table and then read into the caller's own type, which should use
 //! `#[serde(deny_unknown_fields, default)]`. A wrong key or value is an error that names the key, where
-//! it came from, and the nearest key that exists.
+//! it came from, and the nearest key that exists. A file can be [`Watched`] for changes.
+
+mod watched;
 
 use std::{
     fmt,
@@ -11,6 +13,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use toml::{Table, Value};
+
+pub use watched::Watched;
 
 /// Why a configuration could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -260,14 +264,17 @@ fn key_names(table: &Table) -> Vec<String> {
         .collect()
 }
 
-/// The keys beside an unknown one, also those that have no value by default: serde's error lists them.
+/// What `path` would be with another key in place of the unknown one, also one that has no value by default: serde's error
+/// lists them.
 fn siblings(path: &[String], reason: &str) -> Vec<String> {
     let mut quoted = reason.split('`').skip(1).step_by(2);
-    match path.split_last() {
-        Some((key, table)) if quoted.next() == Some(key) => quoted
-            .map(|name| [table, &[name.to_owned()]].concat().join("."))
+    let unknown = quoted.next();
+    match path.iter().rposition(|key| Some(key.as_str()) == unknown) {
+        Some(place) => quoted
+            .map(|name| [&path[..place], &[name.to_owned()], &path[place + 1..]].concat())
+            .map(|path| path.join("."))
             .collect(),
-        _ => Vec::new(),
+        None => Vec::new(),
     }
 }
 

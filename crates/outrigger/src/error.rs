@@ -29,6 +29,14 @@ pub enum Error {
         /// Whom.
         target: String,
     },
+    /// The settings say how a service is called that the system does not have.
+    #[error("`calls.{name}` in the settings names no service of the system{}", hint(nearest.as_ref()))]
+    UnknownCallee {
+        /// What is named.
+        name: String,
+        /// The service that was probably meant.
+        nearest: Option<String>,
+    },
     /// Two services that the settings give the same database.
     #[error(
         "{one} and {other} would share a database, and each service has its own: write `{{service}}` into the path of \
@@ -157,6 +165,12 @@ impl Error {
             source: source.into(),
         }
     }
+}
+
+fn hint(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |name| {
+        format!("; did you mean `calls.{name}`?")
+    })
 }
 
 fn list(violations: &[Violation]) -> String {

@@ -27,8 +27,9 @@
 //! | [`messages`], [`contracts`] | what services say to each other, held against what is committed (G12) |
 //! | [`asyncapi`], [`map`] | the description as a catalogue of messages, and as a map |
 //! | [`handler`], [`context`] | what handlers look like, and what they get |
-//! | [`settings`] | typed configuration |
+//! | [`settings`], `reload` | typed configuration, and what of it holds without a restart |
 //! | [`platform`] | what the services of a running system share |
+//! | `decisions` | what the layers of calls decide, in the figures |
 //! | [`lifecycle`], `retention` | start, readiness, registration, graceful stop; what is forgotten meanwhile |
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
 //! | [`idempotency`] | requests with an `Idempotency-Key` |
@@ -44,6 +45,7 @@ pub mod client;
 pub mod context;
 pub mod contracts;
 pub mod dead_letters;
+mod decisions;
 pub mod endpoints;
 mod error;
 mod event_store;
@@ -59,6 +61,7 @@ mod operations;
 pub mod operator;
 pub mod platform;
 pub mod rejection;
+mod reload;
 mod retention;
 pub mod rewind;
 pub mod server;

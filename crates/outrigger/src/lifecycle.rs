@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::middleware::from_fn_with_state;
 use data::Database;
-use discovery::{Clients, Instance};
+use discovery::Instance;
 use gateway::Gateway;
 use identity::Issuer;
 use saga::Sagas;
@@ -112,14 +112,15 @@ async fn context(service: &Service, platform: &Platform) -> Result<Context> {
 
     let boundary = service.shared_boundary();
     let issuer = issuer(platform, name, boundary.depends_on.iter());
+    let metrics = Metrics::new(name);
     Ok(Context::new(Parts {
         service: name.into(),
         version: service.declared_version().into(),
         boundary,
         db,
-        clients: Clients::new(platform.registry().clone(), Some(issuer)),
+        clients: platform.clients(issuer, &metrics),
         sagas,
-        metrics: Metrics::new(name),
+        metrics,
         performance: PerformanceMonitor::default(),
     }))
 }
@@ -148,11 +149,8 @@ pub(crate) async fn start_gateway(
         .iter()
         .map(|service| service.name().to_owned())
         .collect();
-    let clients = Clients::new(
-        platform.registry().clone(),
-        Some(issuer(platform, GATEWAY, names.iter())),
-    );
     let metrics = Metrics::new(GATEWAY);
+    let clients = platform.clients(issuer(platform, GATEWAY, names.iter()), &metrics);
     let gateway = Gateway::new(config, &clients, metrics).map_err(Error::Gateway)?;
     let listener = env::net::listen(listen)
         .await

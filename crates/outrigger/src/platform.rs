@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use discovery::{InProcess, Instance, Registry, StaticList, Ttl};
+use discovery::{Clients, Configuration, InProcess, Instance, Policies, Registry, StaticList, Ttl};
 use events::{Bus, EmbeddedBus, NatsBus, nats};
-use identity::Keyring;
+use identity::{Issuer, Keyring};
+use telemetry::Metrics;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Result, Settings};
+use crate::{Error, Result, Settings, decisions::Decisions};
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct Platform {
     nats: Option<NatsBus>,
     registry: Arc<dyn Registry>,
     keyring: Keyring,
+    /// How all that runs here calls others.
+    policies: watch::Sender<Arc<Policies>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -34,6 +38,7 @@ impl Platform {
         keyring: Keyring,
     ) -> Self {
         Self {
+            policies: watch::Sender::new(Arc::new(settings.calls.policies())),
             settings: Arc::new(settings),
             bus,
             nats: None,
@@ -115,6 +120,29 @@ impl Platform {
     /// The keys that service tokens are signed with.
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// How calls are made here now. What is sent here holds for all that runs on this platform.
+    pub(crate) fn policies(&self) -> &watch::Sender<Arc<Policies>> {
+        &self.policies
+    }
+
+    /// Clients that call others as the policies here say, and tell `metrics` what is decided.
+    pub(crate) fn clients(&self, issuer: Issuer, metrics: &Metrics) -> Clients {
+        let configuration = Configuration {
+            policies: self.policies.subscribe(),
+            observer: Some(Arc::new(Decisions(metrics.clone()))),
+            metrics: Some(metrics.clone()),
+        };
+        Clients::configured(self.registry.clone(), Some(issuer), configuration)
+    }
+
+    /// Runs `task` until this platform stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
     }
 
     /// Stops what the platform itself runs; the services on it must have stopped before.

@@ -4,6 +4,8 @@
 //! the nearest key that exists ([`env::config`]).
 
 mod addresses;
+pub mod calls;
+pub mod values;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +19,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 pub use addresses::Addresses;
+pub use calls::Calls;
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ pub struct Settings {
     pub gateway: Gateway,
     /// How services are found.
     pub discovery: Discovery,
+    /// How they are called. A change of this in the file holds without a restart.
+    pub calls: Calls,
     /// How messages are handled.
     pub messaging: Messaging,
     /// How requests with an `Idempotency-Key` are remembered.
@@ -58,6 +63,7 @@ impl Default for Settings {
             database: None,
             gateway: Gateway::default(),
             discovery: Discovery::default(),
+            calls: Calls::default(),
             messaging: Messaging::default(),
             idempotency: Idempotency::default(),
             invariants: Invariants::default(),

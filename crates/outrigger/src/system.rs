@@ -304,7 +304,7 @@ impl System {
         listen: SocketAddr,
     ) -> Result<RunningService> {
         self.check()?;
-        self.check_databases(platform.settings())?;
+        self.check_settings(platform.settings())?;
         lifecycle::start_service(self.find(name)?, platform, listen).await
     }
 
@@ -318,6 +318,7 @@ impl System {
         listen: SocketAddr,
     ) -> Result<RunningGateway> {
         self.check()?;
+        self.check_callees(platform.settings())?;
         let config = self.gateway_config()?.unwrap_or_default();
         lifecycle::start_gateway(config, self, platform, listen).await
     }
@@ -329,7 +330,7 @@ impl System {
     /// started is stopped again.
     pub async fn start(&self, platform: Platform) -> Result<Running> {
         self.check()?;
-        self.check_databases(platform.settings())?;
+        self.check_settings(platform.settings())?;
         let mut running = Running::new(platform.clone());
         match self.start_all(&platform, &mut running).await {
             Ok(()) => Ok(running),
@@ -361,6 +362,27 @@ impl System {
             running.set_gateway(self.start_gateway(platform, listen).await?);
         }
         Ok(())
+    }
+
+    fn check_settings(&self, settings: &Settings) -> Result<()> {
+        self.check_databases(settings)?;
+        self.check_callees(settings)
+    }
+
+    /// Nothing is said of calls to a service that there is not.
+    pub(crate) fn check_callees(&self, settings: &Settings) -> Result<()> {
+        let known = || self.services.iter().map(Service::name);
+        match settings
+            .calls
+            .services()
+            .find(|name| !known().any(|known| known == *name))
+        {
+            None => Ok(()),
+            Some(name) => Err(Error::UnknownCallee {
+                name: name.to_owned(),
+                nearest: env::config::nearest(name, known()).map(str::to_owned),
+            }),
+        }
     }
 
     /// No two services have one database, whoever they say they are there.

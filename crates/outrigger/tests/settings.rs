@@ -116,7 +116,7 @@ fn shown_in(chapter: &str) -> Vec<String> {
 
 #[test]
 fn what_the_guide_shows_can_be_read_and_its_defaults_are_the_defaults() {
-    for chapter in ["README.md", "servers.md"] {
+    for chapter in ["README.md", "servers.md", "calls.md"] {
         let shown = shown_in(chapter);
         assert!(!shown.is_empty(), "{chapter}");
         for text in shown {

@@ -5,6 +5,7 @@
 //! by the system's description, whatever is asked of it. Names follow OpenTelemetry's conventions in
 //! their Prometheus form.
 
+mod calls;
 mod http;
 mod messaging;
 mod state;
@@ -59,6 +60,7 @@ pub struct Metrics {
 struct Inner {
     service: Arc<str>,
     registry: Mutex<Named>,
+    calls: calls::Families,
     http: http::Families,
     messaging: messaging::Families,
     state: state::Families,
@@ -77,6 +79,7 @@ impl Metrics {
             registry: Registry::with_labels(std::iter::once(label)),
             names: BTreeSet::new(),
         };
+        let calls = calls::Families::register(&mut named);
         let http = http::Families::register(&mut named);
         let messaging = messaging::Families::register(&mut named);
         let state = state::Families::register(&mut named);
@@ -84,6 +87,7 @@ impl Metrics {
             inner: Arc::new(Inner {
                 service: service.into(),
                 registry: Mutex::new(named),
+                calls,
                 http,
                 messaging,
                 state,

@@ -11,34 +11,32 @@ use std::{
 };
 
 use axum_core::body::Body;
-use env::RequestContext;
+use env::{RequestContext, request::IDEMPOTENCY_KEY};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header, request::Parts, uri};
+use resilience::{Breaker, breaker::Permit};
 use tower::Service;
 use tracing::Span;
 
 use super::{
-    Shared,
-    body::{InFlight, Unsent},
-    call::{Call, Ended, Flight},
+    body::{InFlight, Repeatable},
+    call::{Attempted, Call, Ended, Flight},
     members::{Member, Pool},
+    ways::Shared,
 };
 use crate::{Error, Result};
-
-/// How long a call waits for the registry to say for the first time which instances there are.
-const FIRST_WORD: Duration = Duration::from_secs(2);
 
 /// A request that may be sent more than once.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     pub(super) head: Arc<Parts>,
-    pub(super) body: Unsent,
+    pub(super) body: Repeatable,
 }
 
 impl Outgoing {
-    /// The same request again, if its method says that making it twice is as good as once (RFC 9110, section 9.2.2).
+    /// The same request again, if making it twice is as good as once.
     pub(super) fn again(&self) -> Option<Self> {
-        self.head.method.is_idempotent().then(|| self.clone())
+        may_be_repeated(&self.head).then(|| self.clone())
     }
 
     /// The same request beside itself: only if there is no body that the two would share.
@@ -47,13 +45,20 @@ impl Outgoing {
     }
 
     fn is_repeatable(&self) -> bool {
-        self.head.method.is_idempotent() && self.body.is_untouched()
+        may_be_repeated(&self.head) && self.body.is_whole()
     }
+}
+
+/// Whether making the request twice is as good as once: its method says so (RFC 9110, section 9.2.2), or it has a key by
+/// which the service takes a repeat for what it is (G3).
+pub(super) fn may_be_repeated(head: &Parts) -> bool {
+    head.method.is_idempotent() || head.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 /// An answer.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
+    pub(super) said: Said,
     /// Another attempt would do no harm.
     pub(super) repeatable: bool,
 }
@@ -74,34 +79,36 @@ impl From<Error> for Failure {
     }
 }
 
-impl Answer {
-    /// The service refused for now.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(
-            self.response.status(),
-            StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-        )
-    }
-
-    /// When it should be asked again, if it says so in seconds.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.response.headers()).map(Duration::from_secs)
-    }
+/// What an answer says by its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Of the instance that gave it.
+    instance: Ended,
+    /// It is worth asking again.
+    pub(super) again: bool,
+    /// Not before this time has passed, if it says so in seconds.
+    pub(super) after: Option<Duration>,
+    /// There is too much to do.
+    pub(super) overloaded: bool,
 }
 
-/// What an answer says of the instance that gave it.
-fn said(answer: &Response<impl Sized>) -> Ended {
-    match answer.status() {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-            Ended::Refused
+impl Said {
+    fn by(answer: &Response<impl Sized>) -> Self {
+        let after = retry_after(answer.headers()).map(Duration::from_secs);
+        let (instance, again, overloaded) = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY => (Ended::Refused, true, true),
+            StatusCode::SERVICE_UNAVAILABLE if after.is_some() => (Ended::Refused, true, true),
+            StatusCode::SERVICE_UNAVAILABLE => (Ended::Badly, true, true),
+            StatusCode::GATEWAY_TIMEOUT => (Ended::Refused, false, true),
+            status if status.is_server_error() => (Ended::Badly, false, false),
+            _ => (Ended::Well, false, false),
+        };
+        Self {
+            instance,
+            again,
+            after,
+            overloaded,
         }
-        StatusCode::SERVICE_UNAVAILABLE if retry_after(answer.headers()).is_some() => {
-            Ended::Refused
-        }
-        status if status.is_server_error() => Ended::Badly,
-        _ => Ended::Well,
     }
 }
 
@@ -132,24 +139,36 @@ impl Service<Outgoing> for Attempt {
     fn call(&mut self, request: Outgoing) -> Self::Future {
         let attempt = self.clone();
         Box::pin(async move {
+            let attempted = Attempted::new(attempt.enter(attempt.shared.breaker.as_ref())?);
             match attempt.send_to_any(&request).await {
-                Ok(response) => Ok(Answer {
-                    response,
-                    repeatable: request.is_repeatable(),
-                }),
-                Err(error) => Err(Failure {
-                    repeatable: matches!(error, Error::Transport { .. }) && request.is_repeatable(),
-                    error,
-                }),
+                Ok((response, said)) => {
+                    attempted.ended(said.instance);
+                    Ok(Answer {
+                        response,
+                        said,
+                        repeatable: request.is_repeatable(),
+                    })
+                }
+                Err(error) => {
+                    let broke = matches!(error, Error::Transport { .. });
+                    attempted.ended(match broke || error.is_connect() {
+                        true => Ended::Badly,
+                        false => Ended::Otherwise,
+                    });
+                    Err(Failure {
+                        repeatable: broke && request.is_repeatable(),
+                        error,
+                    })
+                }
             }
         })
     }
 }
 
 impl Attempt {
-    async fn send_to_any(&self, request: &Outgoing) -> Result<Response<Body>> {
+    async fn send_to_any(&self, request: &Outgoing) -> Result<(Response<Body>, Said)> {
         let members = &self.shared.members;
-        let pool = members.known(FIRST_WORD).await;
+        let pool = members.known(self.shared.first_word).await;
         let key = request.head.extensions.get().copied();
         let (mut avoid, mut failure) = (request.body.avoided(), None);
         loop {
@@ -168,7 +187,7 @@ impl Attempt {
                 // Somebody else took the last place; nothing was sent.
                 Err(Error::CircuitOpen { .. }) => {}
                 // Nothing was sent either.
-                Err(error @ Error::Connect { .. }) if request.body.is_untouched() => {
+                Err(error @ Error::Connect { .. }) if request.body.is_whole() => {
                     failure = Some(error);
                 }
                 ended => {
@@ -183,10 +202,14 @@ impl Attempt {
         }
     }
 
-    async fn send_to(&self, member: &Arc<Member>, request: &Outgoing) -> Result<Response<Body>> {
+    async fn send_to(
+        &self,
+        member: &Arc<Member>,
+        request: &Outgoing,
+    ) -> Result<(Response<Body>, Said)> {
         let body = &request.body;
         let head = Parts::clone(&request.head);
-        let mut sent = Request::from_parts(head, body.clone().into_body());
+        let mut sent = Request::from_parts(head, body.to_body());
         *sent.uri_mut() = absolute(member.instance.address, sent.uri()).map_err(|error| {
             Error::InvalidRequest {
                 service: self.shared.name(),
@@ -196,14 +219,16 @@ impl Attempt {
         })?;
         // With each attempt there is less time left.
         RequestContext::current().write_headers(sent.headers_mut());
-        let permit = self.enter(member)?;
+        let permit = self.enter(Some(&member.breaker))?;
         Span::current().record("server.instance", &*member.instance.id);
         let call = Call::new(&self.shared.members, member, permit);
         let flight = Flight::new(&member.condition);
         match self.shared.http.request(sent).await {
             Ok(answer) => {
-                call.ended(said(&answer));
-                Ok(answer.map(|body| Body::new(InFlight::new(body, flight))))
+                let said = Said::by(&answer);
+                call.ended(said.instance);
+                let answer = answer.map(|body| Body::new(InFlight::new(body, flight)));
+                Ok((answer, said))
             }
             Err(source) if body.is_broken() => {
                 call.ended(Ended::Otherwise);
@@ -225,15 +250,13 @@ impl Attempt {
         }
     }
 
-    fn enter(&self, member: &Member) -> Result<Option<resilience::breaker::Permit>> {
-        if !self.breaker {
-            return Ok(None);
-        }
-        let entered = member.breaker.enter().map_err(|open| Error::CircuitOpen {
+    fn enter(&self, breaker: Option<&Breaker>) -> Result<Option<Permit>> {
+        let counts = breaker.filter(|_| self.breaker);
+        let entered = counts.map(Breaker::enter).transpose();
+        entered.map_err(|open| Error::CircuitOpen {
             service: self.shared.name(),
             retry_after: open.retry_after,
-        });
-        entered.map(Some)
+        })
     }
 
     /// Why there is no instance to send anything to.

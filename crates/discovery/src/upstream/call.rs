@@ -1,4 +1,4 @@
-//! One call to one instance, and who hears of its end.
+//! One attempt of a call, one request to one instance, and who hears of their end.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
     members::{Member, Members},
 };
 
-/// A call whose end the breaker and the comparison of the instances hear of. One that is given up after its deadline
+/// A request whose end the breaker of the instance and the comparison of the instances hear of. One that is given up after its deadline
 /// has failed; one that is given up before it says only that the instance takes at least so long.
 pub(super) struct Call<'a> {
     members: &'a Members,
@@ -54,12 +54,7 @@ impl<'a> Call<'a> {
 
     fn settle(&mut self, how: Ended) {
         self.settled = true;
-        let permit = self.permit.take();
-        match (permit, how) {
-            (Some(permit), Ended::Well) => permit.succeeded(),
-            (Some(permit), Ended::Badly) => permit.failed(),
-            _ => {}
-        }
+        tell(self.permit.take(), how);
         self.members.ended(self.member, how, self.begun.elapsed());
     }
 }
@@ -69,12 +64,51 @@ impl Drop for Call<'_> {
         if self.settled {
             return;
         }
-        let is_late = |deadline| env::instant() >= deadline;
-        self.settle(match self.deadline.is_some_and(is_late) {
+        self.settle(match is_late(self.deadline) {
             true => Ended::Badly,
             false => Ended::GivenUp,
         });
     }
+}
+
+/// An attempt whose end the breaker of the service hears of, whichever instances it was made to. One that is given up
+/// after its deadline has failed.
+pub(super) struct Attempted {
+    permit: Option<Permit>,
+    deadline: Option<Instant>,
+}
+
+impl Attempted {
+    pub(super) fn new(permit: Option<Permit>) -> Self {
+        Self {
+            permit,
+            deadline: RequestContext::current().deadline,
+        }
+    }
+
+    pub(super) fn ended(mut self, how: Ended) {
+        tell(self.permit.take(), how);
+    }
+}
+
+impl Drop for Attempted {
+    fn drop(&mut self) {
+        if self.permit.is_some() && is_late(self.deadline) {
+            tell(self.permit.take(), Ended::Badly);
+        }
+    }
+}
+
+fn tell(permit: Option<Permit>, how: Ended) {
+    match (permit, how) {
+        (Some(permit), Ended::Well) => permit.succeeded(),
+        (Some(permit), Ended::Badly) => permit.failed(),
+        _ => {}
+    }
+}
+
+fn is_late(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| env::instant() >= deadline)
 }
 
 /// Counts a request as under way until it is dropped.

@@ -75,25 +75,38 @@ impl Condition {
     /// Counts a call that took so long; the failures in a row with it.
     pub(super) fn count(&self, how: Ended, took: Duration, now: Instant) -> u32 {
         match how {
-            Ended::Well => self.latency.answered(took, now),
-            Ended::Badly | Ended::Refused | Ended::GivenUp => self.latency.failed(took, now),
-            Ended::Otherwise => {}
-        }
-        let failed = match how {
-            Ended::Well => 0,
-            Ended::Badly | Ended::Refused => 1,
-            Ended::GivenUp | Ended::Otherwise => return 0,
-        };
-        self.tally.fetch_add(1 << 32 | failed, Ordering::Relaxed);
-        match how {
-            Ended::Badly => self.row.fetch_add(1, Ordering::Relaxed) + 1,
-            _ => {
-                if self.row.load(Ordering::Relaxed) != 0 {
-                    self.row.store(0, Ordering::Relaxed);
-                }
+            Ended::Well => {
+                self.latency.answered(took, now);
+                self.tally(0);
+                self.end_row()
+            }
+            Ended::Refused => {
+                self.latency.failed(took, now);
+                self.tally(1);
+                self.end_row()
+            }
+            Ended::Badly => {
+                self.latency.failed(took, now);
+                self.tally(1);
+                self.row.fetch_add(1, Ordering::Relaxed) + 1
+            }
+            Ended::GivenUp => {
+                self.latency.failed(took, now);
                 0
             }
+            Ended::Otherwise => 0,
         }
+    }
+
+    fn tally(&self, failed: u64) {
+        self.tally.fetch_add(1 << 32 | failed, Ordering::Relaxed);
+    }
+
+    fn end_row(&self) -> u32 {
+        if self.row.load(Ordering::Relaxed) != 0 {
+            self.row.store(0, Ordering::Relaxed);
+        }
+        0
     }
 
     /// The calls since this was asked last.

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use env::Instant;
 use resilience::{
     Breaker,
+    breaker::{self, State},
     observe::{Decision, Observer, Reporter},
 };
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use super::{
     Settings,
     call::Ended,
     condition::Condition,
+    protected,
     vitals::{Census, Vitals},
 };
 use crate::{
@@ -122,6 +124,42 @@ impl Members {
             changing: Mutex::new(()),
             service: service.into(),
             observer,
+            origin,
+            judged: AtomicU64::new(0),
+        };
+        members.change();
+        members
+    }
+
+    /// The same members under other `settings`: what was learned of them stays, and their breakers if theirs do.
+    pub(super) fn under(&self, settings: Settings) -> Self {
+        let known = self.now();
+        let origin = env::instant();
+        let own = |member: &Arc<Member>| {
+            let reporter = member.condition.reporter().clone();
+            let breakers = (&self.settings.breaker, &settings.breaker);
+            Arc::new(Member {
+                instance: Arc::clone(&member.instance),
+                breaker: kept(&member.breaker, breakers, reporter),
+                condition: Arc::clone(&member.condition),
+                weight: member.weight,
+                warm_up: settings.warm_up,
+            })
+        };
+        let members = Self {
+            picker: Picker::new(settings.strategy),
+            pool: ArcSwap::from_pointee(Pool {
+                watched: known.watched.clone(),
+                instances: known.instances.clone(),
+                members: known.members.iter().map(own).collect(),
+                near: 0,
+                table: None,
+                vitals: Vitals::new(origin),
+            }),
+            settings,
+            changing: Mutex::new(()),
+            service: Arc::clone(&self.service),
+            observer: self.observer.clone(),
             origin,
             judged: AtomicU64::new(0),
         };
@@ -339,11 +377,8 @@ impl Members {
         let (breaker, condition) = match known.iter().find(same) {
             Some(member) => (member.breaker.clone(), Arc::clone(&member.condition)),
             None => {
-                let name = format!("{} at {}", self.service, instance.address);
-                let reporter = match &self.observer {
-                    Some(observer) => Reporter::new(&name, Arc::clone(observer)),
-                    None => Reporter::silent(&name),
-                };
+                let name = protected::instance(&self.service, instance.address);
+                let reporter = reporter(&name, self.observer.as_ref());
                 let breaker = Breaker::reporting(self.settings.breaker.clone(), reporter.clone());
                 let condition = Condition::new(env::instant(), cold, reporter);
                 (breaker, Arc::new(condition))
@@ -357,4 +392,29 @@ impl Members {
             warm_up: self.settings.warm_up,
         }
     }
+}
+
+/// What tells `observer`, if there is one, of what protects `name`.
+pub(super) fn reporter(name: &str, observer: Option<&Arc<dyn Observer>>) -> Reporter {
+    match observer {
+        Some(observer) => Reporter::new(name, Arc::clone(observer)),
+        None => Reporter::silent(name),
+    }
+}
+
+/// The same breaker, or a closed one where its settings are no longer the same.
+pub(super) fn kept(
+    breaker: &Breaker,
+    (before, now): (&breaker::Settings, &breaker::Settings),
+    reporter: Reporter,
+) -> Breaker {
+    if before == now {
+        return breaker.clone();
+    }
+    let from = breaker.state();
+    if from != State::Closed {
+        let to = State::Closed;
+        reporter.report(Decision::BreakerChanged { from, to });
+    }
+    Breaker::reporting(now.clone(), reporter)
 }

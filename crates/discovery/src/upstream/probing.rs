@@ -6,7 +6,7 @@ use axum_core::body::Body;
 use futures::future::join_all;
 use http::Request;
 
-use super::{Shared, members::Member};
+use super::{members::Member, ways::Shared};
 use crate::health::Settings;
 
 /// Asks each instance as often as `settings` say, until nobody has the upstream any more.

@@ -1,7 +1,7 @@
 //! What every call to a service passes: which layers there are, in which order, and why.
 
 use axum_core::body::Body;
-use http::{Response, StatusCode};
+use http::Response;
 use resilience::{
     adaptive::{self, AdaptiveLayer, Limiter},
     bulkhead::{self, Bulkhead, BulkheadLayer},
@@ -89,7 +89,7 @@ pub(super) fn stack(
         .option_layer(hedge)
         // Next to the request, for it measures what one takes; a wait between attempts is no work of the service.
         .option_layer(adaptive)
-        // Instance, breaker and connection. The breaker is in there, for it is the instance's own.
+        // Instance, breakers and connection. The breakers are in there, for each attempt counts.
         .service(attempt);
     Stack::new(stack)
 }
@@ -97,8 +97,9 @@ pub(super) fn stack(
 /// What is worth another attempt: a connection that broke, and an answer by which the service says so.
 fn verdict(ended: &Result<Answer, Failure>) -> Verdict {
     match ended {
-        Ok(answer) if answer.repeatable && answer.is_refusal() => answer
-            .retry_after()
+        Ok(answer) if answer.repeatable && answer.said.again => answer
+            .said
+            .after
             .map_or(Verdict::Again, Verdict::AgainAfter),
         Err(failure) if failure.repeatable => Verdict::Again,
         _ => Verdict::Keep,
@@ -108,10 +109,7 @@ fn verdict(ended: &Result<Answer, Failure>) -> Verdict {
 /// What the end of a request says of the load.
 fn load(ended: &Result<Answer, Failure>) -> adaptive::Ended {
     match ended {
-        Ok(answer) if answer.is_refusal() => adaptive::Ended::Overloaded,
-        Ok(answer) if answer.response.status() == StatusCode::GATEWAY_TIMEOUT => {
-            adaptive::Ended::Overloaded
-        }
+        Ok(answer) if answer.said.overloaded => adaptive::Ended::Overloaded,
         Ok(_) => adaptive::Ended::Answered,
         Err(_) => adaptive::Ended::Otherwise,
     }

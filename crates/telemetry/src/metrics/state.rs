@@ -71,7 +71,7 @@ impl Families {
             ),
             breakers: registry.own(
                 "outrigger_circuit_breaker_state",
-                "State of the circuit breaker of an instance: 0 closed, 1 half-open, 2 open",
+                "State of the circuit breaker of an instance, or of a whole service where none is named: 0 closed, 1 half-open, 2 open",
                 Family::default(),
             ),
         }
@@ -114,7 +114,7 @@ impl Metrics {
         self.inner.state.missing.set(events);
     }
 
-    /// The breaker for `instance` of the service `target` is in `state` now.
+    /// The breaker for `instance` of the service `target`, or for all of it where that is empty, is in `state` now.
     pub fn breaker(&self, target: &str, instance: &str, state: Breaker) {
         let level = match state {
             Breaker::Closed => 0,
