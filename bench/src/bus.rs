@@ -18,6 +18,9 @@ use crate::{Result, report::Case, rounds::median};
 /// At so many a second nothing waits for what came before it, and latency is that of the way itself.
 const STEADY: u32 = 100;
 
+/// Connections of each service to PostgreSQL: those who commit at the same time share a sync.
+const CONNECTIONS: u32 = 32;
+
 const BARE: &str = "async-nats: publish, pull, ack";
 
 /// A way from who publishes to who handles.
@@ -55,7 +58,7 @@ impl Way {
         match self {
             Self::Bare | Self::NatsAlone => "file storage, sync_interval=always",
             Self::NatsWhole => {
-                "file storage, sync_interval=always; PostgreSQL fsync=on, synchronous_commit=on"
+                "file storage, sync_interval=always; PostgreSQL fsync=on, synchronous_commit=on, 32 connections a service"
             }
             Self::EmbeddedAlone | Self::EmbeddedWhole => {
                 "WAL, synchronous=FULL; the peer: file storage, sync_interval=always"
@@ -130,8 +133,12 @@ async fn measure(servers: &Servers, way: Way, name: &str, load: Load) -> Result<
         Way::NatsAlone => alone::measure(nats().await?, load).await,
         Way::EmbeddedAlone => alone::measure(embedded().await?, load).await,
         Way::NatsWhole => {
-            let from = servers.postgres.database(&format!("from_{name}")).await?;
-            let to = servers.postgres.database(&format!("to_{name}")).await?;
+            let database = async |name: &str| {
+                let url = servers.postgres.database(name).await?;
+                Ok::<_, crate::Error>(format!("{url}?pool_size={CONNECTIONS}"))
+            };
+            let from = database(&format!("from_{name}")).await?;
+            let to = database(&format!("to_{name}")).await?;
             whole::measure(nats().await?, (&from, &to), load).await
         }
         Way::EmbeddedWhole => {

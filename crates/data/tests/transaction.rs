@@ -18,6 +18,8 @@ use running_again::{
 on_each_engine!(
     g1_atomic_state_outbox_inbox_and_timers_are_kept_together,
     g1_atomic_state_outbox_inbox_and_timers_go_together,
+    g1_atomic_what_is_executed_at_the_commit_is_kept_with_the_rest,
+    g1_atomic_nothing_is_kept_when_what_is_executed_at_the_commit_fails,
     after_a_failed_statement_nothing_but_rolling_back_is_possible,
     parameters_are_numbered_and_counted,
     a_statement_cannot_end_the_transaction_of_the_group,
@@ -94,6 +96,45 @@ async fn write_everything(tx: &mut Transaction) {
     })
     .await
     .unwrap();
+}
+
+const INSERT: &str = "INSERT INTO entry VALUES ($1, $2)";
+
+async fn g1_atomic_what_is_executed_at_the_commit_is_kept_with_the_rest(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, 1).await.unwrap();
+    tx.execute_at_commit(INSERT, params![2, "x"]);
+    tx.execute_at_commit("DELETE FROM entry WHERE id < $1", params![2]);
+    for id in ["a", "b", "c"] {
+        tx.enqueue(message(id));
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(entries(&db).await, [2]);
+    assert_eq!(outbox_ids(&db).await, ["a", "b", "c"]);
+
+    let mut nothing_else = db.begin().await.unwrap();
+    nothing_else.execute_at_commit(INSERT, params![3, "x"]);
+    nothing_else.commit().await.unwrap();
+    assert_eq!(entries(&db).await, [2, 3]);
+}
+
+async fn g1_atomic_nothing_is_kept_when_what_is_executed_at_the_commit_fails(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let taken: &[data::Value] = params![1, "x"];
+    let unfit = &[2.into(), data::Value::Array(vec![1.into()])];
+    let too_few = params![2];
+    for last in [taken, unfit, too_few] {
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, 1).await.unwrap();
+        tx.enqueue(message(1));
+        tx.execute_at_commit(INSERT, last);
+        tx.execute_at_commit(INSERT, params![3, "x"]);
+        let error = tx.commit().await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+        assert!(entries(&db).await.is_empty(), "after {error}");
+        assert!(outbox_ids(&db).await.is_empty(), "after {error}");
+    }
 }
 
 async fn after_a_failed_statement_nothing_but_rolling_back_is_possible(fixture: Fixture) {

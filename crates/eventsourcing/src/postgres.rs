@@ -59,7 +59,7 @@ pub(crate) const HELD_BACK: &str = "SELECT count(*), min(recorded) FROM outrigge
 
 /// The ends of `streams`, but of those that have no events.
 pub(crate) async fn heads(tx: &mut Transaction, streams: &[&str]) -> Result<Heads> {
-    let last = "SELECT e.stream, e.version, e.type FROM unnest($1::text[]) AS s (stream)
+    let last = "SELECT e.stream, e.version, e.type FROM unnest((SELECT $1::text[])) AS s (stream)
                 CROSS JOIN LATERAL (
                     SELECT stream, version, type FROM outrigger_events
                     WHERE outrigger_events.stream = s.stream ORDER BY version DESC LIMIT 1
