@@ -12,7 +12,6 @@
 //! | [`outlier`], [`health`] | which instances are left out, by comparison and by asking |
 //! | [`upstream`] | all instances of a service, as one to send requests to; start here |
 //! | [`client`], [`path`] | JSON calls, and their paths |
-//! | [`mod@http`] | pooled connections over the sockets of the seam |
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -30,7 +29,6 @@ pub mod balance;
 pub mod client;
 mod error;
 pub mod health;
-pub mod http;
 pub mod instance;
 pub mod outlier;
 pub mod path;
@@ -39,8 +37,8 @@ pub mod registry;
 pub mod upstream;
 
 pub use client::{Client, Clients, Configuration, Policies};
+pub use env::http::{Connector, HttpClient, http_client, http_client_within};
 pub use error::{Error, Result};
-pub use http::{Connector, HttpClient, http_client, http_client_within};
 pub use instance::Instance;
 pub use registry::{HUB, Hub, InProcess, Registry, StaticList, Ttl};
 pub use upstream::{Policy, Protected, Settings, Upstream};

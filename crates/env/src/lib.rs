@@ -13,6 +13,7 @@
 //! | [`chance`] | random numbers and ids |
 //! | [`finding`] | what a look at a part of the system has found |
 //! | [`net`] | listening and connecting |
+//! | [`mod@http`] | the HTTP client over that: pooled connections |
 //! | [`config`] | typed configuration from file, environment and flags |
 //! | [`problem`] | RFC 9457 problem details, the one form of an error on the wire |
 //! | [`pure`] | noticing that code asks the world which must not |
@@ -31,6 +32,7 @@ pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod finding;
+pub mod http;
 pub mod net;
 pub mod problem;
 pub mod pure;

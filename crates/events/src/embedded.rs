@@ -26,6 +26,7 @@ use futures::future::{self, BoxFuture};
 
 use crate::{Bus, CloudEvent, Error, Result, Subscription, pattern};
 use group::Group;
+pub use subscription::Member;
 
 const MIGRATIONS: &[Migration] = &[
     Migration::new(
@@ -79,7 +80,7 @@ struct Inner {
 }
 
 /// How a group is doing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
@@ -106,7 +107,7 @@ impl EmbeddedBus {
         Ok(Self::of(Database::inspect(url).await?, Options::default()))
     }
 
-    /// The bus whose log is in `db`, which is used for nothing else.
+    /// The bus whose log is in `db`; it uses the tables `log`, `consumer_groups` and `deliveries` there.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -125,6 +126,15 @@ impl EmbeddedBus {
                 joining: tokio::sync::Mutex::default(),
             }),
         }
+    }
+
+    /// Joins `group`, as [`subscribe`](Bus::subscribe) does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPattern`], [`Error::Database`].
+    pub async fn join(&self, group: &str, types: &[String]) -> Result<Member> {
+        let group = self.inner.join(group, types).await?;
+        Ok(Member::new(self.inner.db.clone(), group))
     }
 
     /// How every group is doing, by name.
@@ -263,11 +273,9 @@ impl Bus for EmbeddedBus {
         group: &'a str,
         types: &'a [String],
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>>> {
-        Box::pin(async move {
-            let group = self.inner.join(group, types).await?;
-            let db = self.inner.db.clone();
-            Ok(Box::new(subscription::Embedded::new(db, group)) as Box<dyn Subscription>)
-        })
+        Box::pin(
+            async move { Ok(Box::new(self.join(group, types).await?) as Box<dyn Subscription>) },
+        )
     }
 
     fn leave_out<'a>(&'a self, group: &'a str, types: &'a [String]) -> BoxFuture<'a, Result<()>> {

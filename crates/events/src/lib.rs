@@ -46,7 +46,7 @@
 //! | [`schema`] | what an event promises its readers, and whether a change keeps it (G12) |
 //! | [`publish`], [`relay`] | from a transaction through the outbox to the bus |
 //! | [`sequence`] | the numbers by which nothing is missed |
-//! | [`bus`], [`embedded`], [`nats`] | the seam, the log in SQLite that is behind it in process, and NATS JetStream |
+//! | [`bus`], [`embedded`], [`hub`], [`nats`] | the seam, the log in SQLite that is behind it in process, the same log at a hub, and NATS JetStream |
 //! | [`handlers`], [`consumer`] | from the bus through the inbox into a transaction |
 //! | [`deferred`], [`dead_letters`] | what could not be handled yet, or not at all: in the service's database |
 //! | [`mod@rewind`] | a group is given once more what it was given |
@@ -62,6 +62,7 @@ pub mod envelope;
 mod error;
 pub mod event;
 pub mod handlers;
+pub mod hub;
 pub mod nats;
 mod pattern;
 pub mod publish;
@@ -79,6 +80,7 @@ pub use envelope::CloudEvent;
 pub use error::{Error, Result};
 pub use event::Event;
 pub use handlers::{Handler, Handlers, PreparedHandler};
+pub use hub::HubBus;
 /// Implements [`Event`](trait@Event) for a struct.
 pub use macros::Event;
 pub use nats::NatsBus;

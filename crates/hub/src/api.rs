@@ -16,10 +16,10 @@ use env::{Problem, Timestamp};
 use identity::{CALL, Caller, OPERATE, RequireToken};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Hub, input};
+use crate::{Error, Hub, bus, input};
 
 /// The most that the body of a request may hold, in bytes.
-const BODY_LIMIT: usize = 64 * 1024;
+pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 /// How many instances are on a page.
 const PAGE: usize = 1000;
 
@@ -28,30 +28,31 @@ const OPENAPI: &str = include_str!("openapi.json");
 pub(crate) fn routes(hub: Hub) -> Router {
     let verifier = hub.0.verifier.clone();
     let instance = put(register).delete(deregister);
-    let mut registry = Router::new()
+    let mut closed = Router::new()
         .route("/v1/registry/instances", get(list))
         .route("/v1/registry/instances/{id}", instance)
         .route("/v1/registry/instances/{id}/heartbeat", post(heartbeat))
         .route("/v1/registry/services", get(services))
         .route("/v1/registry/services/{service}/watch", get(watch))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .merge(bus::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        .with_state(hub.clone())
-        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+        .with_state(hub.clone());
     if let Some(verifier) = verifier {
-        registry = registry.layer(RequireToken::new(verifier, CALL));
+        closed = closed.layer(RequireToken::new(verifier, CALL));
     }
     // Probes and whoever wants to read how it is called carry no token.
-    registry
+    closed
         .merge(Router::new().route("/health", get(health)).with_state(hub))
         .route("/openapi.json", get(openapi))
 }
 
 /// Who calls, where the hub asks for tokens.
-type Who = Option<Extension<Caller>>;
+pub(crate) type Who = Option<Extension<Caller>>;
 
-/// Whether the caller may change an instance of `service`.
-fn own(who: &Who, service: &str) -> Result<(), Problem> {
+/// Whether the caller may act for `service`: change an instance of it, publish its events, be a member of its group.
+pub(crate) fn own(who: &Who, service: &str) -> Result<(), Problem> {
     match who {
         Some(Extension(caller)) if caller.service != service && !caller.may(OPERATE) => {
             let detail = format!("{} has no say over {service}.", caller.service);

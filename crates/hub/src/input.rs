@@ -2,6 +2,7 @@
 
 use discovery::Instance;
 use env::Problem;
+use serde::de::DeserializeOwned;
 
 /// The longest name, id, version or zone, in bytes.
 const NAME: usize = 128;
@@ -16,18 +17,24 @@ const WEIGHT: u32 = 10_000;
 
 /// The instance in `body`, to be registered as `id`.
 pub(crate) fn instance(id: &str, body: &[u8]) -> Result<Instance, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let instance: Instance = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let (at, reason) = (error.path().to_string(), error.inner().to_string());
-        Problem::invalid_field(field(&at, &reason), format!("{reason}."))
-    })?;
-    json.end()
-        .map_err(|_| Problem::invalid_field(BODY, "The body goes on after its JSON value."))?;
+    let instance: Instance = json(body)?;
     if instance.id != id {
         return Err(invalid("id", "It is another than that in the path"));
     }
     check(&instance)?;
     Ok(instance)
+}
+
+/// What `body` holds, whole.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (at, reason) = (error.path().to_string(), error.inner().to_string());
+        Problem::invalid_field(field(&at, &reason), format!("{reason}."))
+    })?;
+    json.end()
+        .map_err(|_| Problem::invalid_field(BODY, "The body goes on after its JSON value."))?;
+    Ok(value)
 }
 
 /// A field that is missing is named in the reason only.
@@ -76,7 +83,7 @@ fn check(instance: &Instance) -> Result<(), Problem> {
 }
 
 /// Letters, digits and what separates them: names stand in paths, logs and metrics.
-fn name(field: &str, value: &str) -> Result<(), Problem> {
+pub(crate) fn name(field: &str, value: &str) -> Result<(), Problem> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
     if value.is_empty() || value.len() > NAME || !value.bytes().all(fits) {
         let reason = format!("It has 1 to {NAME} letters, digits and any of - _ . : +");

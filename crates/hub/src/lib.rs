@@ -1,19 +1,21 @@
-//! The control plane of a system whose services are processes of their own: today, who is where.
+//! The control plane of a system whose services are processes of their own: who is where, and the bus between them.
 //!
-//! It is a crate of its own because it is a server that no service needs: its client is in `discovery`, so that who
-//! joins a hub builds none. Any language can join with an HTTP client alone; `/openapi.json` says how.
+//! It is a crate of its own because it is a server that no service needs: its clients are in `discovery` and `events`, so
+//! that who joins a hub builds none. Any language can join with an HTTP client alone; `/openapi.json` says how.
 //!
 //! What is guaranteed:
 //! - **A restarted hub forgets nothing.** Every registration is on the hub's own disk before it is acknowledged, and an
 //!   instance is expected for a whole TTL after the restart: nobody leaves because the hub was away.
 //! - **Who is silent leaves** within the TTL and one sweep (G7), unless it was the hub that stood still.
+//! - **No event is lost** (G2), and those of a key keep their order (G4), as on every bus; `bus.rs` says how.
 //! - **Closed** (G10). With a [`Verifier`], nothing is answered without a token for the hub, and nobody registers,
-//!   keeps or removes an instance of another service.
-//! - **Bounded**: instances, watchers, the size of what is sent. A slow watcher misses states in between, never the last.
+//!   keeps or removes an instance of another service, publishes in its name or takes what is for it.
+//! - **Bounded**: instances, watchers, groups, members, the size of what is sent and answered. A slow watcher misses states in between, never the last.
 //!
 //! | module | subject |
 //! |---|---|
 //! | `api.rs` | the paths; start here |
+//! | [`bus`] | events for groups, whose members have leases |
 //! | `registry.rs` | memory and disk, in which order |
 //! | `watchers.rs` | server-sent events |
 //! | `input.rs` | what is refused, and what is said then |
@@ -34,6 +36,7 @@
 //! ```
 
 mod api;
+pub mod bus;
 mod error;
 mod input;
 mod registry;
@@ -45,6 +48,7 @@ use std::sync::Arc;
 use axum::Router;
 use data::Database;
 use discovery::Ttl;
+use events::EmbeddedBus;
 use identity::Verifier;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +63,8 @@ pub struct Options {
     pub instances: usize,
     /// The most watches at a time. Default 10,000.
     pub watchers: usize,
+    /// What the bus allows.
+    pub bus: bus::Options,
     /// Whose tokens open it; its audience is [`discovery::HUB`]. Default none: it is open to whoever can reach it.
     pub verifier: Option<Verifier>,
 }
@@ -69,6 +75,7 @@ impl Default for Options {
             ttl: Ttl::default(),
             instances: 20_000,
             watchers: 10_000,
+            bus: bus::Options::default(),
             verifier: None,
         }
     }
@@ -81,6 +88,7 @@ pub struct Hub(Arc<Shared>);
 struct Shared {
     registry: registry::Durable,
     watchers: watchers::Watchers,
+    bus: bus::Bus,
     verifier: Option<Verifier>,
 }
 
@@ -91,24 +99,31 @@ impl Hub {
     /// [`Error::Database`].
     pub async fn open(url: &str, options: Options) -> Result<Self> {
         let db = Database::open(url).await?.owned_by(discovery::HUB);
-        let registry = registry::Durable::open(db, options.ttl, options.instances).await?;
+        let registry = registry::Durable::open(db.clone(), options.ttl, options.instances).await?;
         let watchers = watchers::Watchers::new(registry.memory().clone(), options.watchers);
         Ok(Self(Arc::new(Shared {
             registry,
             watchers,
+            bus: bus::Bus::open(db, options.bus).await?,
             verifier: options.verifier,
         })))
     }
 
-    /// What it answers, below `/v1/registry`, and at `/health` and `/openapi.json`.
+    /// The bus that it serves, for what runs in its own process.
+    pub fn bus(&self) -> EmbeddedBus {
+        self.0.bus.log().clone()
+    }
+
+    /// What it answers: below `/v1/registry`, at `/v1/events` and below `/v1/subscriptions`, at `/health` and
+    /// `/openapi.json`.
     pub fn routes(&self) -> Router {
         api::routes(self.clone())
     }
 
-    /// Takes silent instances out of rotation, until `stop`; then ends every watch, so that no stream holds up the
-    /// server that drains.
+    /// Takes silent instances out of rotation and silent members out of their groups, until `stop`; then ends every watch
+    /// and every wait for events, so that none holds up the server that drains.
     pub async fn run(&self, stop: CancellationToken) {
-        self.0.registry.sweep(stop).await;
+        tokio::join!(self.0.registry.sweep(stop.clone()), self.0.bus.sweep(stop));
         self.0.watchers.end();
     }
 }

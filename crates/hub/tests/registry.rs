@@ -361,13 +361,16 @@ async fn the_document_names_the_paths_and_the_answers_that_there_are() {
     let paths = document["paths"].as_object().expect("paths");
     assert_eq!(
         paths.len(),
-        7,
+        20,
         "a path came or went: name it in the document"
     );
     for (path, methods) in paths {
         let at = path
             .replace("{id}", "a")
-            .replace("{service}", "user-service");
+            .replace("{service}", "user-service")
+            .replace("{group}", "user-service")
+            .replace("{member}", "nobody")
+            .replace("{rewind}", "none");
         for (method, described) in methods.as_object().expect("methods") {
             if method == "parameters" {
                 continue;

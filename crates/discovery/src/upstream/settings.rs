@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use env::http::DEFAULT_CONNECT;
 use resilience::{adaptive, breaker, bulkhead, hedge, retry};
 
-use crate::{balance::Strategy, health, http::DEFAULT_CONNECT, outlier};
+use crate::{balance::Strategy, health, outlier};
 
 /// How long a caller waits that set no deadline.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);

@@ -78,6 +78,28 @@ impl Group {
         self.wake();
     }
 
+    /// Returns those of what the subscription holds that `which` says, as if they had not been taken.
+    pub(super) fn give_back(&self, subscription: u64, which: impl Fn(i64) -> bool) {
+        let mut any = false;
+        self.state().leases.retain(|&sequence, lease| {
+            let given =
+                matches!(lease, Lease::Taken { by, .. } if *by == subscription) && which(sequence);
+            any |= given;
+            !given
+        });
+        if any {
+            self.wake();
+        }
+    }
+
+    /// How much the subscription holds.
+    pub(super) fn held(&self, subscription: u64) -> usize {
+        let state = self.state();
+        let is_held =
+            |lease: &&Lease| matches!(lease, Lease::Taken { by, .. } if *by == subscription);
+        state.leases.values().filter(is_held).count()
+    }
+
     /// When the first of what is put off may be taken.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let state = self.state();
@@ -139,9 +161,15 @@ impl Group {
         }
     }
 
-    /// Ends a lease: the event may be taken again at `time`.
-    pub(super) fn put_off(&self, sequence: i64, attempt: u32, time: Instant) {
+    /// Ends a lease of the subscription: the event may be taken again at `time`.
+    pub(super) fn put_off(&self, subscription: u64, sequence: i64, time: Instant) {
         let mut state = self.state();
+        let Some(&Lease::Taken { by, attempt }) = state.leases.get(&sequence) else {
+            return;
+        };
+        if by != subscription {
+            return;
+        }
         state.leases.insert(sequence, Lease::Until(time));
         state.returned.insert(sequence, attempt);
         drop(state);

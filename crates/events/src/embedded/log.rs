@@ -217,18 +217,24 @@ pub(super) async fn ready(db: &Database, group: i64, limit: usize) -> Result<Vec
     rows.iter().map(|row| Ok(row.get("sequence")?)).collect()
 }
 
-/// What is delivered, if it may still be.
-pub(super) async fn delivery(db: &Database, group: i64, sequence: i64) -> Result<Option<Delivery>> {
+/// What is delivered, if it may still be, and how many bytes its JSON has.
+pub(super) async fn delivery(
+    db: &Database,
+    group: i64,
+    sequence: i64,
+) -> Result<Option<(Delivery, usize)>> {
     let find = "SELECT d.attempts, l.event FROM deliveries d JOIN log l ON l.sequence = d.sequence
                 WHERE d.group_id = $1 AND d.sequence = $2 AND d.state = 0";
     let Some(row) = db.query_one(find, params![group, sequence]).await? else {
         return Ok(None);
     };
-    Ok(Some(Delivery {
-        event: Arc::new(CloudEvent::from_json(&row.get::<Vec<u8>>("event")?)?),
+    let json: Vec<u8> = row.get("event")?;
+    let delivery = Delivery {
+        event: Arc::new(CloudEvent::from_json(&json)?),
         attempt: row.get::<u32>("attempts")?.saturating_add(1),
         lease: sequence,
-    }))
+    };
+    Ok(Some((delivery, json.len())))
 }
 
 /// Counts deliveries that begin now.
@@ -242,10 +248,12 @@ pub(super) async fn count(tx: &mut Transaction, group: i64, taken: &[Delivery]) 
 }
 
 /// Removes what is done with; returns whether another may go for it.
-pub(super) async fn settle(tx: &mut Transaction, group: i64, delivery: &Delivery) -> Result<bool> {
-    let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2";
-    tx.execute(remove, params![group, delivery.lease]).await?;
-    release(tx, group, delivery.event.key()).await
+pub(super) async fn settle(tx: &mut Transaction, group: i64, sequence: i64) -> Result<bool> {
+    let remove = "DELETE FROM deliveries WHERE group_id = $1 AND sequence = $2 RETURNING key";
+    match tx.query_one(remove, params![group, sequence]).await? {
+        Some(row) => release(tx, group, &row.get::<String>("key")?).await,
+        None => Ok(false),
+    }
 }
 
 /// How every group is doing.

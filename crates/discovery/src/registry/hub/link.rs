@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum_core::body::Body;
 use bytes::Bytes;
 use env::{BoxError, Problem};
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use identity::Issuer;
@@ -32,7 +32,7 @@ impl Link {
     pub(super) fn new(url: &str, issuer: Option<Issuer>) -> Result<Self> {
         Ok(Self {
             http: http_client(),
-            authority: authority(url).map_err(|reason| Error::HubUrl {
+            authority: env::http::authority(url, PORT).map_err(|reason| Error::HubUrl {
                 url: url.to_owned(),
                 reason,
             })?,
@@ -97,16 +97,4 @@ impl Link {
 /// A path with `name` in its one `{…}`.
 pub(super) fn path(template: &str, name: &str) -> String {
     path::fill(template, &[&name]).expect("each template has one place")
-}
-
-fn authority(url: &str) -> Result<String, &'static str> {
-    let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
-    if uri.scheme_str() != Some("http") {
-        return Err("its scheme is not http");
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err("a path or a query has no meaning there");
-    }
-    let host = uri.host().ok_or("it names no host")?;
-    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(PORT)))
 }

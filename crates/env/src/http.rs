@@ -9,7 +9,6 @@ use std::{
 };
 
 use axum_core::body::Body;
-use env::net::Stream;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -19,6 +18,8 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+
+use crate::net::{self, Stream};
 
 /// How long an idle connection is kept: less than servers keep one (`outrigger::server` 30 s, most others 60 s and
 /// more), for a request on a connection that the server is just ending fails.
@@ -69,8 +70,8 @@ impl tower::Service<Uri> for Connector {
             let place = uri
                 .authority()
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no host is named"))?;
-            let connecting = env::net::connect_to(place.as_str());
-            let stream = env::timeout(limit, connecting).await??;
+            let connecting = net::connect_to(place.as_str());
+            let stream = crate::timeout(limit, connecting).await??;
             Ok(Link(TokioIo::new(stream)))
         })
     }
@@ -111,4 +112,21 @@ impl Write for Link {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
+}
+
+/// Where a server is that has a URL of its own, such as `http://hub:7700`: as `host:port`, to be looked up for each
+/// connection, because a server that is restarted elsewhere keeps its name. `port` is for a URL that names none.
+///
+/// # Errors
+/// What is wrong with the URL, in words; never a part of it.
+pub fn authority(url: &str, port: u16) -> Result<String, &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
+    if uri.scheme_str() != Some("http") {
+        return Err("its scheme is not http");
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("a path or a query has no meaning there");
+    }
+    let host = uri.host().ok_or("it names no host")?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(port)))
 }
