@@ -29,6 +29,58 @@ pub(crate) enum Error {
     /// The bus cannot be looked at.
     #[error("cannot look at the bus")]
     Bus(#[from] outrigger::events::Error),
+    /// The hub does not say what was asked.
+    #[error("cannot ask the hub at {url}; does it run there?")]
+    Hub {
+        /// Where it was looked for.
+        url: String,
+        /// What the registry says.
+        #[source]
+        source: outrigger::discovery::Error,
+    },
+    /// There is nothing to sign a token with.
+    #[error("the keys of the system cannot be read; name its data folder with --data")]
+    Keys(#[source] outrigger::identity::Error),
+    /// The own program is not found, to start it again.
+    #[error("the own program is not found, of which each service is to be a process")]
+    OwnProgram(#[source] std::io::Error),
+    /// The settings name peers.
+    #[error(
+        "processes find each other at the hub: `peers` in the settings has no meaning with --processes"
+    )]
+    ProcessesAndPeers,
+    /// Several processes would share a SQLite file.
+    #[error(
+        "several processes of {service} cannot share its SQLite file: set `database` to a PostgreSQL server, or have one"
+    )]
+    ReplicasOnSqlite {
+        /// The service.
+        service: String,
+    },
+    /// Several processes would be in one group of an embedded bus in a file.
+    #[error(
+        "several processes of {service} cannot share the bus in a file: set `messaging.bus` to NATS, or have one"
+    )]
+    ReplicasOnOneBus {
+        /// The service.
+        service: String,
+    },
+    /// Several processes would listen on one port.
+    #[error(
+        "several processes of {service} cannot listen on one port: leave `services.{service}.listen` out, or give it port 0"
+    )]
+    ReplicasOnOnePort {
+        /// The service.
+        service: String,
+    },
+    /// A process did not become ready.
+    #[error("{process} {how} before it was ready; what it said is above")]
+    Process {
+        /// Its name.
+        process: String,
+        /// How it ended.
+        how: String,
+    },
     /// Nobody says who may make databases.
     #[error(
         "name the administrator of the server: --admin-url, or the variable ADMIN_DATABASE_URL"

@@ -9,8 +9,9 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `bus`, `rewind`, `deploy`,
-//! `describe`, `doctor`, `simulate`; `settings` and `time` are what several of them take. Data goes to standard output, everything else to standard error; with `--output json` standard output
+//! One file a verb: `up`, `serve`, `services`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `bus`, `rewind`, `deploy`,
+//! `describe`, `doctor`, `simulate`; `processes` is `up` with a process
+//! for each service, `ready` what is said when a system is up; `settings` and `time` are what several of them take. Data goes to standard output, everything else to standard error; with `--output json` standard output
 //! holds JSON only.
 
 mod audit;
@@ -23,11 +24,14 @@ mod describe;
 mod doctor;
 mod error;
 mod outbox;
+mod processes;
 #[cfg(feature = "simulation")]
 mod progress;
+mod ready;
 mod rewind;
 mod sagas;
 mod serve;
+mod services;
 mod settings;
 mod signals;
 #[cfg(feature = "simulation")]
@@ -84,6 +88,7 @@ enum Output {
 enum Verb {
     Up(up::Up),
     Serve(serve::Serve),
+    Services(services::Services),
     Check(check::Check),
     Audit(audit::Audit),
     Database(database::Database),
@@ -124,6 +129,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
     match verb.unwrap_or_else(|| Verb::Up(up::Up::default())) {
         Verb::Up(up) => runtime()?.block_on(up.run(system, &global)),
         Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
+        Verb::Services(services) => runtime()?.block_on(services.run(&global)),
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::Database(database) => runtime()?.block_on(database.run(&system, &global)),

@@ -17,20 +17,20 @@ pub(crate) struct Data {
 
 impl Data {
     pub(crate) fn settings(&self, global: &Global) -> Result<Settings, Error> {
-        self.settings_with(global, None)
+        self.settings_with(global, [])
     }
 
-    /// The settings, where the verb has another flag besides.
-    pub(crate) fn settings_with(
+    /// The settings, where the verb has other flags besides: each a key, and what it is set to.
+    pub(crate) fn settings_with<'a>(
         &self,
         global: &Global,
-        flag: Option<(&str, String)>,
+        flags: impl IntoIterator<Item = (&'a str, String)>,
     ) -> Result<Settings, Error> {
         let data = self.data.as_ref();
         let data = data.map(|path| ("data", path.display().to_string()));
         Ok(Settings::load(
             &global.config,
-            data.into_iter().chain(flag),
+            data.into_iter().chain(flags),
         )?)
     }
 }

@@ -1,23 +1,57 @@
-//! `up`: the whole system in one process, on embedded parts.
+//! `up`: the whole system, in one process on embedded parts, or in a process a service.
 
 use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Args;
 use outrigger::{
-    GatewayClient, Platform, Running, Settings, System,
+    Platform, Running, Settings, System,
     invariant::{Alert, Watch},
+    lifecycle::GATEWAY,
 };
 use serde_json::json;
 
-use crate::{Error, Global, Output, note, say, settings::Data, signals};
+use crate::{
+    Error, Global, Output, note,
+    processes::{self, Replicas},
+    ready, say,
+    settings::Data,
+    signals,
+};
 
-/// Run the whole system in this process, on embedded parts
+/// Run the whole system, in this process on embedded parts, or in a process for each service (--processes)
+///
+/// Processes outside can join it at its hub (`shop serve order-service --hub http://127.0.0.1:7700`), with the keys in its
+/// data folder.
 #[derive(Args, Default)]
-#[command(after_help = "Example:\n  shop up --gateway 127.0.0.1:9090 --data /tmp/shop")]
+#[command(after_help = "Examples:
+  shop up --gateway 127.0.0.1:9090 --data /tmp/shop
+  shop up --processes
+  shop up --processes --replicas order-service=3,user-service=2")]
 pub(crate) struct Up {
     /// Where the gateway listens [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     gateway: Option<SocketAddr>,
+
+    /// Where the hub listens [default: 127.0.0.1:7700, and where that is taken, there is no hub]
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_hub")]
+    hub: Option<SocketAddr>,
+
+    /// Without a hub: nobody outside joins
+    #[arg(long, conflicts_with = "processes")]
+    no_hub: bool,
+
+    /// Run each service and the gateway in a process of its own, and start what ends again
+    #[arg(long)]
+    processes: bool,
+
+    /// So many processes of a service, which needs PostgreSQL then
+    #[arg(
+        long,
+        value_name = "SERVICE=N",
+        value_delimiter = ',',
+        requires = "processes"
+    )]
+    replicas: Vec<Replicas>,
 
     #[command(flatten)]
     data: Data,
@@ -33,15 +67,18 @@ impl Up {
         let settings = self.settings(global)?;
         let _logging =
             outrigger::telemetry::logging::init(settings.logging.to_options(system.name()))?;
-        let platform = Platform::embedded(settings).await?;
+        if self.processes {
+            return processes::run(&system, &settings, global, &self.replicas, !self.no_demo).await;
+        }
+        let platform = self.platform(settings).await?;
         system.follow(&platform, &global.config);
         let running = system.start(platform).await?;
-        if !self.no_demo {
-            fill(&system, &running).await;
+        if let (Some(gateway), false) = (running.gateway(), self.no_demo) {
+            ready::fill(&system, gateway).await;
         }
         let took = begun.elapsed();
         match global.output {
-            Output::Human => show(&system, &running, took),
+            Output::Human => ready::show(&system, &rows(&running), running.gateway(), took),
             Output::Json => say(described(&system, &running, took)),
         }
         let settings = running.platform().settings();
@@ -60,58 +97,42 @@ impl Up {
     fn settings(&self, global: &Global) -> Result<Settings, Error> {
         let gateway = self.gateway;
         let gateway = gateway.map(|address| ("gateway.listen", format!("{address:?}")));
-        self.data.settings_with(global, gateway)
+        let hub = self.hub.map(|address| ("hub.listen", address.to_string()));
+        self.data
+            .settings_with(global, gateway.into_iter().chain(hub))
     }
-}
 
-/// Makes the demo requests. They carry their own ids: a second start is told that they exist, and that is
-/// well.
-async fn fill(system: &System, running: &Running) {
-    let Some(gateway) = running.gateway() else {
-        return;
-    };
-    let client = GatewayClient::new(gateway);
-    for request in system.demo_requests() {
-        match client.post(&request.path, &request.body).await {
-            Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 409 => {}
-            Ok(answer) => note(format!(
-                "the demo's POST {} got {}",
-                request.path, answer.status
-            )),
-            Err(error) => note(format!("the demo is incomplete: {error}")),
+    /// With a hub, if one is wanted. Where nobody named its address, a system can do without.
+    async fn platform(&self, settings: Settings) -> Result<Platform, Error> {
+        if self.no_hub {
+            return Ok(Platform::embedded(settings).await?);
+        }
+        let listen = settings.hub.listens_on();
+        if settings.hub.listen.is_some() {
+            return Ok(Platform::with_hub(settings, listen).await?);
+        }
+        match Platform::with_hub(settings.clone(), listen).await {
+            Err(outrigger::Error::Listen { .. }) => {
+                note(format!(
+                    "no hub: {listen} is taken; --hub names another address"
+                ));
+                Ok(Platform::embedded(settings).await?)
+            }
+            platform => Ok(platform?),
         }
     }
 }
 
-fn show(system: &System, running: &Running, took: std::time::Duration) {
-    let width = system
-        .services()
-        .iter()
-        .map(|service| service.name().len())
-        .max()
-        .unwrap_or(0);
-    say(format!("{:width$}  where", "what"));
-    for service in running.services() {
-        say(format!(
-            "{:width$}  http://{}",
-            service.name(),
-            service.address()
-        ));
-    }
-    if let Some(gateway) = running.gateway() {
-        say(format!("{:width$}  http://{gateway}", "gateway"));
-        if let Some(example) = system.example_request() {
-            say(format!(
-                "\nTry it:\n  curl -i http://{gateway}{} --json '{}'\n",
-                example.path, example.body
-            ));
-        }
-    }
-    say(format!(
-        "{} ready in {} ms; Ctrl-C stops it",
-        system.name(),
-        took.as_millis()
-    ));
+/// What runs, and where.
+fn rows(running: &Running) -> Vec<(&str, SocketAddr)> {
+    let services = running.services().iter();
+    let hub = running.platform().hub().map(|at| ("hub", at));
+    let gateway = running.gateway().map(|at| (GATEWAY, at));
+    services
+        .map(|service| (service.name(), service.address()))
+        .chain(hub)
+        .chain(gateway)
+        .collect()
 }
 
 fn described(system: &System, running: &Running, took: std::time::Duration) -> serde_json::Value {
@@ -130,6 +151,7 @@ fn described(system: &System, running: &Running, took: std::time::Duration) -> s
         "status": "ready",
         "readyMs": took.as_millis() as u64,
         "gateway": running.gateway().map(|gateway| format!("http://{gateway}")),
+        "hub": running.platform().hub().map(|hub| format!("http://{hub}")),
         "services": services,
     })
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::{Instance, Result};
 
-pub use hub::{HUB, Hub};
+pub use hub::{HUB, Hub, Listed, Page};
 pub use in_process::{InProcess, Known};
 pub use instances::Instances;
 pub use static_list::StaticList;

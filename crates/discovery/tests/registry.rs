@@ -87,6 +87,42 @@ async fn one_that_the_registry_forgot_comes_back_with_its_next_heartbeat() {
     kept.await.expect("ended");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_listens_at_an_address_has_it_alone_once_its_former_owner_is_silent() {
+    let (registry, stop) = swept();
+    let mut users = registry.watch("user-service");
+    let ids = |users: &mut watch::Receiver<Instances>| {
+        let now = users.borrow_and_update().clone();
+        now.iter().map(|one| one.id.clone()).collect::<Vec<_>>()
+    };
+    let (old, new) = (instance(1), instance(1));
+    registry.register(old).await.expect("registered");
+    registry.register(new.clone()).await.expect("registered");
+    assert_eq!(
+        ids(&mut users),
+        [new.id.as_str()],
+        "of one service: at once"
+    );
+
+    // One process may be of two services: who is alive is not driven out.
+    let other = || Instance::new("order-service", new.address);
+    registry.register(other()).await.expect("registered");
+    assert_eq!(ids(&mut users), [new.id.as_str()]);
+    env::sleep(TTL.limit / 3 + Duration::from_secs(1)).await;
+    registry.register(other()).await.expect("registered");
+    assert!(ids(&mut users).is_empty(), "it has missed a heartbeat");
+
+    // Whoever moves on leaves the address to others.
+    let mut moved = instance(2);
+    registry.register(moved.clone()).await.expect("registered");
+    moved.address = instance(3).address;
+    registry.register(moved).await.expect("registered");
+    let second = instance(2);
+    registry.register(second).await.expect("registered");
+    assert_eq!(ids(&mut users).len(), 2);
+    stop.cancel();
+}
+
 #[tokio::test]
 async fn a_watcher_sees_its_service_only_and_every_change_of_it() {
     let registry = InProcess::new(TTL);

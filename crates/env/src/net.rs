@@ -9,7 +9,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -147,6 +147,24 @@ pub fn local_address() -> IpAddr {
     world::current().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |world| {
         world.local_address()
     })
+}
+
+/// The address that this machine has on the way to `other`, at which what is there reaches it in turn. Nothing is sent.
+///
+/// # Errors
+/// What the system says: there is no way there.
+pub fn local_address_towards(other: SocketAddr) -> io::Result<IpAddr> {
+    if let Some(world) = world::current() {
+        return Ok(world.local_address());
+    }
+    let any: IpAddr = match other {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // To connect a datagram socket only chooses the way.
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(other)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// A listening socket.

@@ -11,7 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use discovery::{Instance, Registry, registry::Known};
+use discovery::{
+    Instance, Registry,
+    registry::{Known, Listed, Page},
+};
 use env::{Problem, Timestamp};
 use identity::{CALL, Caller, OPERATE, RequireToken};
 use serde::{Deserialize, Serialize};
@@ -21,7 +24,7 @@ use crate::{Error, Hub, bus, input};
 /// The most that the body of a request may hold, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 /// How many instances are on a page.
-const PAGE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -120,22 +123,6 @@ struct Wanted {
     after: String,
 }
 
-#[derive(Serialize)]
-struct Page {
-    instances: Vec<Listed>,
-    /// What `after` is for the next page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    #[serde(flatten)]
-    instance: Instance,
-    last_heartbeat: Timestamp,
-}
-
 async fn list(
     State(hub): State<Hub>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -143,23 +130,21 @@ async fn list(
     let Query(wanted) =
         wanted.map_err(|rejection| Problem::invalid_field("(query)", rejection.body_text()))?;
     let memory = hub.0.registry.memory();
-    let mut found = memory.list(wanted.service.as_deref(), &wanted.after, PAGE + 1);
-    let more = found.len() > PAGE;
-    found.truncate(PAGE);
+    let mut found = memory.list(wanted.service.as_deref(), &wanted.after, PAGE_SIZE + 1);
+    let more = found.len() > PAGE_SIZE;
+    found.truncate(PAGE_SIZE);
     let last = found.last().map(|known| known.instance.id.clone());
     Ok(Json(Page {
-        instances: found.into_iter().map(Listed::from).collect(),
+        instances: found.into_iter().map(listed).collect(),
         next: last.filter(|_| more),
     }))
 }
 
-impl From<Known> for Listed {
-    fn from(known: Known) -> Self {
-        let heard = env::now().checked_sub(known.silence);
-        Self {
-            instance: Instance::clone(&known.instance),
-            last_heartbeat: heard.unwrap_or(Timestamp::MIN),
-        }
+fn listed(known: Known) -> Listed {
+    let heard = env::now().checked_sub(known.silence);
+    Listed {
+        instance: Instance::clone(&known.instance),
+        last_heartbeat: heard.unwrap_or(Timestamp::MIN),
     }
 }
 

@@ -43,11 +43,11 @@ mod registry;
 mod store;
 mod watchers;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use data::Database;
-use discovery::Ttl;
+use discovery::{InProcess, Ttl};
 use events::EmbeddedBus;
 use identity::Verifier;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +107,20 @@ impl Hub {
             bus: bus::Bus::open(db, options.bus).await?,
             verifier: options.verifier,
         })))
+    }
+
+    /// The registry in memory, for who lives and dies with this process: what registers here, others find, and a restarted
+    /// hub knows nothing of it.
+    pub fn registry(&self) -> &InProcess {
+        self.0.registry.memory()
+    }
+
+    /// Takes whoever registered at `address` out of rotation, for whoever knows that nobody is there any more.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; they are out of rotation, and come back for one TTL if the hub is restarted.
+    pub async fn forget(&self, address: SocketAddr) -> Result<()> {
+        self.0.registry.forget(address).await
     }
 
     /// The bus that it serves, for what runs in its own process.

@@ -4,7 +4,10 @@
 //! of rotation before that is on disk: should the disk fail, an instance that is gone comes back for one TTL after a
 //! restart, which is better than requests that go to it now.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::SocketAddr,
+};
 
 use data::Database;
 use discovery::{InProcess, Instance, Registry, Ttl};
@@ -32,7 +35,9 @@ impl Durable {
         let store = Store::open(db).await?;
         let memory = InProcess::new(ttl);
         for instance in store.all().await? {
-            memory.register(instance).await?;
+            for displaced in memory.enter(instance)? {
+                store.remove(&displaced).await?;
+            }
         }
         Ok(Self {
             memory,
@@ -53,7 +58,7 @@ impl Durable {
 
     /// Returns whether the instance is a new one.
     pub(crate) async fn register(&self, instance: Instance) -> Result<bool> {
-        let _turn = self.turn(&instance.id).await;
+        let turn = self.turn(&instance.id).await;
         let before = self.memory.find(&instance.id);
         match &before {
             None if self.memory.len() >= self.limit => {
@@ -70,8 +75,29 @@ impl Durable {
             Some(before) if **before == instance => {}
             _ => self.store.put(&instance).await?,
         }
-        self.memory.register(instance).await?;
+        let displaced = self.memory.enter(instance)?;
+        drop(turn);
+        for id in displaced {
+            self.erase(&id).await?;
+        }
         Ok(before.is_none())
+    }
+
+    /// Takes one that is out of rotation from the disk too, unless it came back meanwhile.
+    async fn erase(&self, id: &str) -> Result<()> {
+        let _turn = self.turn(id).await;
+        match self.memory.find(id) {
+            Some(_) => Ok(()),
+            None => self.store.remove(id).await,
+        }
+    }
+
+    /// Takes all that registered at `address` out.
+    pub(crate) async fn forget(&self, address: SocketAddr) -> Result<()> {
+        for id in self.memory.at(address) {
+            self.deregister(&id).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn heartbeat(&self, id: &str) -> Result<bool> {

@@ -92,7 +92,7 @@ async fn lists_are_in_pages_and_of_one_service_if_asked() {
             &hub,
             &format!("a{number:04}"),
             "user-service",
-            "127.0.0.1:1",
+            &format!("127.0.0.1:{}", 1000 + number),
         )
         .await;
     }
@@ -126,6 +126,27 @@ async fn a_restarted_hub_forgets_nothing_and_remembers_nobody_who_left() {
     let beat = format!("{INSTANCES}/a/heartbeat");
     let answer = ask(&hub, "POST", &beat, Body::empty()).await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn who_takes_the_address_of_a_predecessor_takes_its_place_for_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = open(folder.path(), Options::default()).await;
+    put(&hub, "a", "user-service", "127.0.0.1:1").await;
+    put(&hub, "b", "user-service", "127.0.0.1:1").await;
+    assert_eq!(ids(&hub).await, ["b"]);
+    let beat = format!("{INSTANCES}/a/heartbeat");
+    let answer = ask(&hub, "POST", &beat, Body::empty()).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    drop(hub);
+    let hub = open(folder.path(), Options::default()).await;
+    assert_eq!(
+        ids(&hub).await,
+        ["b"],
+        "nor does it come back from the disk"
+    );
+    hub.forget(([127, 0, 0, 1], 1).into()).await.expect("gone");
+    assert!(ids(&hub).await.is_empty());
 }
 
 /// Time is paused, so that what is waited for is exact.

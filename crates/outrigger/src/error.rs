@@ -57,6 +57,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The others are to be found in two ways.
+    #[error(
+        "the settings name a hub, {url}, and `peers` besides, and the others are found in one way: leave one of them out"
+    )]
+    HubAndPeers {
+        /// The hub.
+        url: String,
+    },
     /// The port cannot be listened on.
     #[error("{who} cannot listen on {address}; is something else running there?")]
     Listen {
@@ -153,6 +161,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is only that the server of a database does not answer (yet), so that starting again may help.
+    pub fn is_database_away(&self) -> bool {
+        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(current) = error {
+            if let Some(data::Error::Unavailable { .. }) = current.downcast_ref() {
+                return true;
+            }
+            error = current.source();
+        }
+        false
+    }
+
     /// Says which `part` of `service` failed to start.
     pub(crate) fn start<E: Into<env::BoxError>>(
         service: &str,

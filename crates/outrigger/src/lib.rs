@@ -75,7 +75,7 @@ pub use context::Context;
 pub use error::{Error, Result};
 pub use idempotency::Idempotency;
 pub use invariant::{Inspection, Invariant};
-pub use lifecycle::{Running, RunningGateway, RunningService};
+pub use lifecycle::{Running, RunningGateway, RunningHub, RunningService};
 pub use operator::Operator;
 pub use platform::Platform;
 pub use rejection::Rejection;

@@ -6,6 +6,7 @@
 
 mod api;
 mod closing;
+mod hub;
 mod messaging;
 mod running;
 mod stages;
@@ -30,6 +31,7 @@ use crate::{
     server,
 };
 
+pub use hub::RunningHub;
 pub use running::{Running, RunningGateway, RunningService};
 
 /// The name of the gateway, also to the services that it calls.
@@ -46,7 +48,7 @@ pub(crate) async fn start_service(
     let listener = env::net::listen(listen)
         .await
         .map_err(listening(name, listen))?;
-    let address = reachable(&listener).map_err(listening(name, listen))?;
+    let bound = listener.local_addr().map_err(listening(name, listen))?;
     let life = Life::default();
     let consumer = messaging::start(service, &context, platform, &life);
     let readiness = Readiness::default();
@@ -62,28 +64,31 @@ pub(crate) async fn start_service(
         .spawn(server::serve(listener, app, life.draining.clone(), drain));
     readiness.set(true);
 
-    let instance = Instance::new(name, address).version(service.declared_version());
-    let heartbeat = platform.settings().discovery.heartbeat;
-    let registry = platform.registry().clone();
-    let registration = discovery::registrar::register(registry, instance, heartbeat).await;
     let stopping = Stopping::on(platform);
-    let registration = match registration {
-        Ok(registration) => registration,
-        Err(error) => {
-            readiness.set(false);
-            life.end(stopping).await;
-            return Err(Error::start(name, "registration")(error));
-        }
-    };
-    life.registered
-        .spawn(registration.keep(life.leaving.clone()));
+    let instance =
+        Instance::new(name, platform.advertised(bound)).version(service.declared_version());
+    if let Err(error) = enter(instance, platform, &life).await {
+        readiness.set(false);
+        life.end(stopping).await;
+        return Err(Error::start(name, "registration")(error));
+    }
     Ok(RunningService {
         context,
-        address,
+        address: reachable(bound),
         readiness,
         life,
         stopping,
     })
+}
+
+/// Puts `instance` into rotation, and keeps it there until its life comes to leaving.
+async fn enter(instance: Instance, platform: &Platform, life: &Life) -> discovery::Result<()> {
+    let heartbeat = platform.settings().discovery.heartbeat;
+    let registry = platform.registry().clone();
+    let registration = discovery::registrar::register(registry, instance, heartbeat).await?;
+    life.registered
+        .spawn(registration.keep(life.leaving.clone()));
+    Ok(())
 }
 
 async fn context(service: &Service, platform: &Platform) -> Result<Context> {
@@ -155,7 +160,7 @@ pub(crate) async fn start_gateway(
     let listener = env::net::listen(listen)
         .await
         .map_err(listening(GATEWAY, listen))?;
-    let address = reachable(&listener).map_err(listening(GATEWAY, listen))?;
+    let bound = listener.local_addr().map_err(listening(GATEWAY, listen))?;
     let life = Life::default();
     let drain = platform.settings().lifecycle.drain;
     let readiness = Readiness::default();
@@ -165,11 +170,23 @@ pub(crate) async fn start_gateway(
     life.serving
         .spawn(server::serve(listener, app, life.draining.clone(), drain));
     readiness.set(true);
+    let stopping = Stopping::on(platform);
+    if let Err(error) = enter(
+        Instance::new(GATEWAY, platform.advertised(bound)),
+        platform,
+        &life,
+    )
+    .await
+    {
+        readiness.set(false);
+        life.end(stopping).await;
+        return Err(Error::start(GATEWAY, "registration")(error));
+    }
     Ok(RunningGateway {
-        address,
+        address: reachable(bound),
         readiness,
         life,
-        stopping: Stopping::on(platform),
+        stopping,
     })
 }
 
@@ -182,11 +199,10 @@ fn listening(who: &str, address: SocketAddr) -> impl FnOnce(std::io::Error) -> E
     }
 }
 
-/// Where others reach what listens on every address of this machine.
-fn reachable(listener: &env::net::Listener) -> std::io::Result<SocketAddr> {
-    let mut address = listener.local_addr()?;
+/// Where this machine itself reaches what listens on `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(env::net::local_address());
     }
-    Ok(address)
+    address
 }

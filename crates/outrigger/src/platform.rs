@@ -3,16 +3,26 @@
 //! A [`System`](crate::System) says what there is; a platform says on what it runs. Everything that differs
 //! between one process, many, and a simulation is decided where the platform is made.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
-use discovery::{Clients, Configuration, InProcess, Instance, Policies, Registry, StaticList, Ttl};
+use discovery::{
+    Clients, Configuration, HUB, Hub, InProcess, Instance, Policies, Registry, StaticList, Ttl,
+};
+use env::chain;
 use events::{Bus, EmbeddedBus, NatsBus, nats};
 use identity::{Issuer, Keyring};
 use telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Result, Settings, decisions::Decisions};
+use crate::{Error, Result, RunningHub, Settings, decisions::Decisions};
+
+/// An address in no network (RFC 5737): the way to it is the way to anywhere.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +35,9 @@ pub struct Platform {
     keyring: Keyring,
     /// How all that runs here calls others.
     policies: watch::Sender<Arc<Policies>>,
+    hub: Option<RunningHub>,
+    /// At which address of this machine others reach what listens on all of them.
+    own: IpAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -44,6 +57,8 @@ impl Platform {
             nats: None,
             registry,
             keyring,
+            hub: None,
+            own: env::net::local_address(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -55,8 +70,9 @@ impl Platform {
     /// # Errors
     /// [`Error::DataFolder`], and [`Error::Start`] for a bus or keys that cannot be opened.
     pub async fn embedded(settings: Settings) -> Result<Self> {
+        let keyring = prepare(&settings)?;
         let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
-        let platform = Self::on(settings, Arc::new(registry.clone())).await?;
+        let platform = Self::on(settings, keyring, Arc::new(registry.clone())).await?;
         let stop = platform.stop.clone();
         platform
             .tasks
@@ -64,38 +80,61 @@ impl Platform {
         Ok(platform)
     }
 
-    /// What one service needs in a process of its own: the others are where `peers` in the settings say. Its files
-    /// lie where those of all services do, so the processes of one machine share the keys and, by default, the bus in
-    /// the data folder: one process a service, for the members of a group must be in one. What another process has
-    /// published is seen there within five seconds.
+    /// The same, where processes outside can join: the registry is that of a hub, which listens on `listen`.
     ///
     /// # Errors
-    /// As [`embedded`](Self::embedded), and [`Error::Start`] for a peer that cannot be found.
-    pub async fn alone(settings: Settings) -> Result<Self> {
-        let mut peers = Vec::new();
-        for (peer, addresses) in &settings.peers {
-            for address in addresses.iter() {
-                let address = env::net::resolve(address)
-                    .await
-                    .map_err(Error::start(peer, "address"))?;
-                peers.push(Instance::new(peer, address));
+    /// As [`embedded`](Self::embedded) and [`RunningHub::start`].
+    pub async fn with_hub(settings: Settings, listen: SocketAddr) -> Result<Self> {
+        let keyring = prepare(&settings)?;
+        let hub = RunningHub::with_keys(&settings, &keyring, listen).await?;
+        let registry = Arc::new(hub.registry().clone());
+        let mut platform = match Self::on(settings, keyring, registry).await {
+            Ok(platform) => platform,
+            Err(error) => {
+                hub.stop().await;
+                return Err(error);
             }
+        };
+        if listen.ip().is_unspecified() {
+            platform.own = own_address(ANYWHERE);
         }
-        Self::on(settings, Arc::new(StaticList::new(peers))).await
+        platform.hub = Some(hub);
+        Ok(platform)
     }
 
-    async fn on(settings: Settings, registry: Arc<dyn Registry>) -> Result<Self> {
-        let data = settings.data.clone();
-        std::fs::create_dir_all(&data).map_err(|source| Error::DataFolder {
-            path: data.clone(),
-            source,
-        })?;
-        let keys = settings
-            .security
-            .keys
-            .clone()
-            .unwrap_or_else(|| data.join("keys.json"));
-        let keyring = Keyring::open(&keys).map_err(Error::start("the platform", "keys"))?;
+    /// What `service` (or the gateway) needs in a process of its own. The others are those of the hub that the settings name,
+    /// which it joins as soon as the hub is there; without one, they are where `peers` say. Its files lie where those of all
+    /// services do, so the processes of one machine share the keys and, by default, the bus in the data folder: one process
+    /// a service, for the members of a group must be in one. What another process has published is seen there within five
+    /// seconds.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], and [`Error::Start`] for a hub or a peer whose address is none.
+    pub async fn alone(settings: Settings, service: &str) -> Result<Self> {
+        let keyring = prepare(&settings)?;
+        let Some(url) = &settings.hub.url else {
+            let peers = peers(&settings).await?;
+            return Self::on(settings, keyring, Arc::new(StaticList::new(peers))).await;
+        };
+        if !settings.peers.is_empty() {
+            return Err(Error::HubAndPeers { url: url.clone() });
+        }
+        let grants = BTreeMap::from([(HUB.to_owned(), vec![identity::CALL.to_owned()])]);
+        let issuer = Issuer::new(keyring.clone(), service, grants);
+        let hub = Hub::new(url, Some(issuer)).map_err(Error::start(service, "registry"))?;
+        let own = match hub.resolve().await {
+            Ok(address) => own_address(address),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), hub = %url, "the hub is not found yet");
+                own_address(ANYWHERE)
+            }
+        };
+        let mut platform = Self::on(settings, keyring, Arc::new(hub)).await?;
+        platform.own = own;
+        Ok(platform)
+    }
+
+    async fn on(settings: Settings, keyring: Keyring, registry: Arc<dyn Registry>) -> Result<Self> {
         let (bus, nats) = open_bus(&settings).await?;
         let mut platform = Self::new(settings, bus, registry, keyring);
         platform.nats = nats;
@@ -145,15 +184,66 @@ impl Platform {
         });
     }
 
+    /// Where the hub of this platform listens, if it has one.
+    pub fn hub(&self) -> Option<SocketAddr> {
+        self.hub.as_ref().map(RunningHub::address)
+    }
+
+    /// Where others reach what listens on `address` here.
+    pub(crate) fn advertised(&self, address: SocketAddr) -> SocketAddr {
+        match self.settings.discovery.advertise {
+            Some(set) => set.of_port(address.port()),
+            None if address.ip().is_unspecified() => SocketAddr::new(self.own, address.port()),
+            None => {
+                if address.ip().is_loopback() && !self.own.is_loopback() {
+                    tracing::warn!(
+                        %address,
+                        "it listens on this machine only, where processes on others do not reach it: see --listen"
+                    );
+                }
+                address
+            }
+        }
+    }
+
     /// Stops what the platform itself runs; the services on it must have stopped before.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        if let Some(hub) = &self.hub {
+            hub.stop().await;
+        }
         if let Some(bus) = &self.nats {
             bus.close().await;
         }
     }
+}
+
+/// Makes the data folder, and the keys where there are none yet.
+pub(crate) fn prepare(settings: &Settings) -> Result<Keyring> {
+    let data = settings.data.clone();
+    std::fs::create_dir_all(&data).map_err(|source| Error::DataFolder { path: data, source })?;
+    Keyring::open(&settings.keys_file()).map_err(Error::start("the platform", "keys"))
+}
+
+/// Where the settings say that the others are.
+async fn peers(settings: &Settings) -> Result<Vec<Instance>> {
+    let mut peers = Vec::new();
+    for (peer, addresses) in &settings.peers {
+        for address in addresses.iter() {
+            let address = env::net::resolve(address)
+                .await
+                .map_err(Error::start(peer, "address"))?;
+            peers.push(Instance::new(peer, address));
+        }
+    }
+    Ok(peers)
+}
+
+/// The address of this machine on the way to `other`; where there is no way, whoever comes is on this machine.
+fn own_address(other: SocketAddr) -> IpAddr {
+    env::net::local_address_towards(other).unwrap_or_else(|_| env::net::local_address())
 }
 
 /// The bus that `settings` name, by default the one in the data folder; and the same, where it is to be told of the end.

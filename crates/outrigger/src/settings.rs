@@ -5,6 +5,7 @@
 
 mod addresses;
 pub mod calls;
+mod hub;
 pub mod values;
 
 use std::{
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 pub use addresses::Addresses;
 pub use calls::Calls;
+pub use hub::{Advertised, Hub, NotReachable};
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Settings {
     pub discovery: Discovery,
     /// How they are called. A change of this in the file holds without a restart.
     pub calls: Calls,
+    /// The hub of a system of many processes.
+    pub hub: Hub,
     /// How messages are handled.
     pub messaging: Messaging,
     /// How requests with an `Idempotency-Key` are remembered.
@@ -49,8 +53,8 @@ pub struct Settings {
     pub logging: Logging,
     /// What differs for one service, by its name.
     pub services: BTreeMap<String, ServiceSettings>,
-    /// Where the services are that other processes run, by name (`shop serve`): `host:port`, or a list of these where a
-    /// service has several processes.
+    /// Where the services are that other processes run, by name (`shop serve`), where no hub says it: `host:port`, or a list
+    /// of these where a service has several processes.
     pub peers: BTreeMap<String, Addresses>,
     /// How services trust each other.
     pub security: Security,
@@ -64,6 +68,7 @@ impl Default for Settings {
             gateway: Gateway::default(),
             discovery: Discovery::default(),
             calls: Calls::default(),
+            hub: Hub::default(),
             messaging: Messaging::default(),
             idempotency: Idempotency::default(),
             invariants: Invariants::default(),
@@ -117,6 +122,12 @@ impl Settings {
         set.unwrap_or_else(|| self.bus_file())
     }
 
+    /// The file with the keys of service tokens: the one that is set, or that in the data folder.
+    pub fn keys_file(&self) -> PathBuf {
+        let set = self.security.keys.clone();
+        set.unwrap_or_else(|| self.data.join("keys.json"))
+    }
+
     /// The URL of the database of `service`: its own one, or that of all, or a SQLite file.
     pub fn database_of(&self, service: &str) -> Secret {
         let own = self.services.get(service).map(|own| &own.database);
@@ -157,6 +168,10 @@ pub struct Discovery {
     /// After how long a silent instance leaves rotation. Default `90s`.
     #[serde(with = "friendly")]
     pub ttl: Duration,
+    /// The address at which others reach what listens in this process: an IP address, with a port where that is another.
+    /// Default: the address that it listens on; for what listens on all of them, that of the way to the hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<Advertised>,
 }
 
 impl Default for Discovery {
@@ -164,6 +179,7 @@ impl Default for Discovery {
         Self {
             heartbeat: Duration::from_secs(30),
             ttl: Duration::from_secs(90),
+            advertise: None,
         }
     }
 }

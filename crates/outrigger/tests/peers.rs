@@ -43,7 +43,7 @@ async fn greeter(
             .boundary(Boundary::of("greeting").apis(["/greeting"]))
             .routes(Router::new().route("/greeting", get(greet))),
     );
-    let platform = Platform::alone(settings(folder, name, "")?).await?;
+    let platform = Platform::alone(settings(folder, name, "")?, SERVICE).await?;
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let running = system.start_service(SERVICE, &platform, anywhere).await?;
     Ok((platform, running))
@@ -65,7 +65,7 @@ async fn a_service_at_several_addresses_is_called_at_each_and_answers_while_one_
     let addresses = greeters.iter().map(|(_, it)| it.address().to_string());
     let addresses: Vec<_> = addresses.collect();
     let text = format!("[peers]\n{SERVICE} = {addresses:?}");
-    let platform = Platform::alone(settings(folder.path(), "caller", &text)?).await?;
+    let platform = Platform::alone(settings(folder.path(), "caller", &text)?, "test").await?;
     let client = client(&platform);
     let greeting = async || client.get::<String>("/greeting", &[]).await;
 

@@ -4,11 +4,13 @@
 //! with growing random pauses; what changed meanwhile is known as soon as the hub answers.
 
 mod link;
+mod listing;
 mod sse;
 mod watching;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,12 +22,18 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use listing::{Listed, Page};
+
 use self::link::Link;
 use super::{Instances, Registry};
 use crate::{Error, Instance, Result};
 
 /// The hub's name: the audience of the tokens that it asks for.
 pub const HUB: &str = "hub";
+
+const LIST: &str = "/v1/registry/instances";
+/// After so many instances no further page is asked for.
+const MOST: usize = 100_000;
 
 /// The hub tells of a change at once; this is for the network, and for processes that have much else to do.
 const SPREAD: Duration = Duration::from_secs(1);
@@ -59,6 +67,33 @@ impl Hub {
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
         })))
+    }
+
+    /// Where the hub is now, as far as names tell.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] where its name is not known, at the moment.
+    pub async fn resolve(&self) -> Result<SocketAddr> {
+        self.0.link.resolve().await
+    }
+
+    /// Every instance of every service, by id, and when the hub last heard of it.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] where the hub does not answer, [`Error::Refused`] where it refuses.
+    pub async fn instances(&self) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        let mut path = LIST.to_owned();
+        loop {
+            let answer = self.0.link.ask(Method::GET, &path, Vec::new()).await?;
+            let page: Page = serde_json::from_slice(&answer).map_err(Link::away)?;
+            found.extend(page.instances);
+            match page.next {
+                // Each page begins behind the one before, so a hub that is one comes to an end.
+                Some(next) if found.len() < MOST => path = format!("{LIST}?after={next}"),
+                _ => return Ok(found),
+            }
+        }
     }
 }
 

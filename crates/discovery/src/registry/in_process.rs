@@ -1,7 +1,8 @@
 //! A registry in the memory of this process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,6 +29,8 @@ struct State {
     services: BTreeMap<String, Service>,
     /// The service of every id.
     owners: BTreeMap<String, String>,
+    /// The ids at every address.
+    places: BTreeMap<SocketAddr, BTreeSet<String>>,
     /// When silence was last looked for.
     swept: Instant,
 }
@@ -59,9 +62,28 @@ impl InProcess {
             state: Mutex::new(State {
                 services: BTreeMap::new(),
                 owners: BTreeMap::new(),
+                places: BTreeMap::new(),
                 swept: env::instant(),
             }),
         }))
+    }
+
+    /// Adds an instance, or replaces the one with its id. Nobody else is at its address any more: another one of its
+    /// service that was registered there leaves, and so does one of another service that has missed a heartbeat. Returns the
+    /// ids of those who left.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateId`].
+    pub fn enter(&self, instance: Instance) -> Result<Vec<String>> {
+        let patience = self.0.ttl.limit / 3;
+        self.lock().insert(instance, patience)
+    }
+
+    /// The ids of those who registered at `address`.
+    pub fn at(&self, address: SocketAddr) -> Vec<String> {
+        let state = self.lock();
+        let ids = state.places.get(&address).into_iter().flatten();
+        ids.cloned().collect()
     }
 
     /// Takes silent instances out, until `stop`.
@@ -153,14 +175,19 @@ impl State {
         service.members.get_mut(id)
     }
 
-    fn insert(&mut self, instance: Instance) -> Result<()> {
+    fn insert(&mut self, instance: Instance, patience: Duration) -> Result<Vec<String>> {
         let id = instance.id.clone();
         let name = instance.service.clone();
+        let address = instance.address;
         if let Some(owner) = self.owners.get(&id)
             && *owner != name
         {
             let service = owner.clone();
             return Err(Error::DuplicateId { id, service });
+        }
+        let displaced = self.displaced(&instance, patience);
+        for gone in &displaced {
+            self.remove(gone);
         }
         self.owners.insert(id.clone(), name.clone());
         let service = self.services.entry(name).or_default();
@@ -168,9 +195,28 @@ impl State {
             instance: Arc::new(instance),
             heard: env::instant(),
         };
-        service.members.insert(id, member);
+        let before = service.members.insert(id.clone(), member);
         service.tell();
-        Ok(())
+        if let Some(before) = before {
+            self.vacate(before.instance.address, &id);
+        }
+        self.places.entry(address).or_default().insert(id);
+        Ok(displaced)
+    }
+
+    /// Who cannot be where `instance` is.
+    fn displaced(&mut self, instance: &Instance, patience: Duration) -> Vec<String> {
+        let now = env::instant();
+        let there = self.places.get(&instance.address).cloned();
+        let mut displaced: Vec<_> = there.into_iter().flatten().collect();
+        displaced.retain(|id| {
+            *id != instance.id
+                && self.member(id).is_some_and(|member| {
+                    member.instance.service == instance.service
+                        || now.saturating_duration_since(member.heard) > patience
+                })
+        });
+        displaced
     }
 
     fn remove(&mut self, id: &str) {
@@ -180,11 +226,23 @@ impl State {
         let Some(service) = self.services.get_mut(&name) else {
             return;
         };
-        service.members.remove(id);
+        let member = service.members.remove(id);
         service.tell();
         // Names are chosen by whoever registers: those that nobody uses or watches must not pile up.
         if service.members.is_empty() && service.told.is_closed() {
             self.services.remove(&name);
+        }
+        if let Some(member) = member {
+            self.vacate(member.instance.address, id);
+        }
+    }
+
+    fn vacate(&mut self, address: SocketAddr, id: &str) {
+        if let Some(ids) = self.places.get_mut(&address) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.places.remove(&address);
+            }
         }
     }
 }
@@ -214,7 +272,7 @@ impl Service {
 
 impl Registry for InProcess {
     fn register(&self, instance: Instance) -> BoxFuture<'_, Result<()>> {
-        let outcome = self.lock().insert(instance);
+        let outcome = self.enter(instance).map(drop);
         Box::pin(ready(outcome))
     }
 

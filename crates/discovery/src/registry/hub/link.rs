@@ -1,6 +1,6 @@
 //! Requests to the hub, and what its answers mean.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum_core::body::Body;
 use bytes::Bytes;
@@ -38,6 +38,12 @@ impl Link {
             })?,
             issuer,
         })
+    }
+
+    /// Where the hub is now.
+    pub(super) async fn resolve(&self) -> Result<SocketAddr> {
+        let found = env::timeout(PATIENCE, env::net::resolve(&self.authority));
+        found.await.map_err(Self::away)?.map_err(Self::away)
     }
 
     /// The whole answer to a request, where it is a good one.

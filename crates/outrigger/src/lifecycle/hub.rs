@@ -1,0 +1,88 @@
+//! The hub: the registry that outside processes join, served by this one.
+
+use std::net::SocketAddr;
+
+use discovery::{HUB, InProcess, Ttl};
+use env::chain;
+use identity::{Keyring, Verifier};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Error, Result, Settings, platform, server};
+
+/// A hub that runs. Cheap to clone; a clone is the same hub.
+#[derive(Clone)]
+pub struct RunningHub {
+    address: SocketAddr,
+    hub: ::hub::Hub,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl RunningHub {
+    /// Starts a hub alone, listening on `listen`. Its state lies in the data folder, and whoever has a token that was signed
+    /// with the keys there may use it (G10).
+    ///
+    /// # Errors
+    /// [`Error::DataFolder`], [`Error::Listen`], and [`Error::Start`] for its keys or its database.
+    pub async fn start(settings: &Settings, listen: SocketAddr) -> Result<Self> {
+        let keyring = platform::prepare(settings)?;
+        Self::with_keys(settings, &keyring, listen).await
+    }
+
+    pub(crate) async fn with_keys(
+        settings: &Settings,
+        keyring: &Keyring,
+        listen: SocketAddr,
+    ) -> Result<Self> {
+        let listener = env::net::listen(listen)
+            .await
+            .map_err(super::listening("the hub", listen))?;
+        let bound = listener
+            .local_addr()
+            .map_err(super::listening("the hub", listen))?;
+        let url = format!("sqlite:{}", settings.data.join("hub.sqlite").display());
+        let options = ::hub::Options {
+            ttl: Ttl::of(settings.discovery.ttl),
+            verifier: Some(Verifier::new(keyring, HUB)),
+            ..::hub::Options::default()
+        };
+        let hub = ::hub::Hub::open(&url, options)
+            .await
+            .map_err(Error::start("the hub", "database"))?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let drain = settings.lifecycle.drain;
+        tasks.spawn(server::serve(listener, hub.routes(), stop.clone(), drain));
+        let (running, stopped) = (hub.clone(), stop.clone());
+        tasks.spawn(async move { running.run(stopped).await });
+        Ok(Self {
+            address: super::reachable(bound),
+            hub,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes whoever registered at `address` out of rotation: nobody is there any more.
+    pub async fn forget(&self, address: SocketAddr) {
+        if let Err(error) = self.hub.forget(address).await {
+            tracing::warn!(error = chain(&error), %address, "an instance that is gone stays on the hub's disk");
+        }
+    }
+
+    /// The registry of those who live and die with this process.
+    pub(crate) fn registry(&self) -> &InProcess {
+        self.hub.registry()
+    }
+
+    /// Stops it; what it knows is on its disk.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
