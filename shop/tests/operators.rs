@@ -223,6 +223,62 @@ async fn what_was_sent_is_sent_again_to_nobodys_surprise() -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn projections_are_listed_paused_resumed_and_reset() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    let listed = |member: &str| -> Result<Value, BoxError> {
+        let list = json(folder, &["projections", "list"])?;
+        assert_eq!(list["projections"][0]["service"], "order-service");
+        Ok(list["projections"][0]["projection"][member].clone())
+    };
+    let running = open(folder).await?;
+    let gateway = outrigger::GatewayClient::new(running.gateway().ok_or("no gateway")?);
+    let ada = json!({ "id": "ada", "name": "Ada", "email": "ada@example.com" });
+    assert_eq!(gateway.post("/users", &ada).await?.status, 201);
+    let lamp = json!({ "id": "lamp", "name": "Lamp", "price": 12.5, "stock": 9 });
+    assert_eq!(gateway.post("/products", &lamp).await?.status, 201);
+    let order = json!({ "userId": "ada", "items": [{ "productId": "lamp", "quantity": 1 }] });
+    let history = async |running: &Running, orders: usize| -> Done {
+        let gateway = outrigger::GatewayClient::new(running.gateway().ok_or("no gateway")?);
+        for _ in 0..1000 {
+            let found = gateway.get("/order-history?userId=ada").await?;
+            if found.body["items"]
+                .as_array()
+                .is_some_and(|all| all.len() == orders)
+            {
+                return Ok(());
+            }
+            outrigger::env::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Err(format!("there are no {orders} orders in the history").into())
+    };
+    assert_eq!(gateway.post("/orders", &order).await?.status, 201);
+    history(&running, 1).await?;
+    assert_eq!(
+        (listed("name")?, listed("state")?),
+        (json!("order-history"), json!("serving"))
+    );
+
+    json(folder, &["projections", "pause", "order-history"])?;
+    assert_eq!(listed("paused")?, true);
+    assert_eq!(gateway.post("/orders", &order).await?.status, 201);
+    json(folder, &["projections", "resume", "order-history"])?;
+    history(&running, 2).await?;
+    running.stop().await;
+
+    let before = listed("position")?;
+    json(folder, &["projections", "reset", "order-history"])?;
+    assert_ne!(listed("position")?, before, "it is at the beginning");
+    let running = open(folder).await?;
+    history(&running, 2).await?;
+    running.stop().await;
+    assert_eq!(listed("position")?, before);
+    let said = complaint(folder, &["projections", "reset", "nothing"]);
+    assert!(said.contains("`projections list` shows"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_data_of_a_service_in_a_process_of_its_own_is_where_the_verbs_look() -> Done {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();

@@ -141,6 +141,18 @@ pub(crate) enum Error {
         "say whose events are to be sent again: `--service NAME`, or `--all` for every service"
     )]
     WhoseOutbox,
+    /// The projections of a service could not be read or changed.
+    #[error("{service}: the projections cannot be read or changed")]
+    Projections {
+        /// The service.
+        service: String,
+        /// What the event store says.
+        #[source]
+        source: outrigger::eventsourcing::Error,
+    },
+    /// No service has such a projection.
+    #[error("no service has a projection {0}; `projections list` shows which there are")]
+    NoProjection(String),
     /// What is to be replayed instead cannot be read.
     #[error("`--edit` takes JSON")]
     Edit(#[source] serde_json::Error),

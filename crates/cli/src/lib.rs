@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `services`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `sagas`, `bus`, `rewind`, `deploy`,
+//! One file a verb: `up`, `serve`, `services`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `projections`, `sagas`, `bus`, `rewind`, `deploy`,
 //! `describe`, `doctor`, `simulate`; `processes` is `up` with a process
 //! for each service, `ready` what is said when a system is up; `settings` and `time` are what several of them take. Data goes to standard output, everything else to standard error; with `--output json` standard output
 //! holds JSON only.
@@ -27,6 +27,7 @@ mod outbox;
 mod processes;
 #[cfg(feature = "simulation")]
 mod progress;
+mod projections;
 mod ready;
 mod rewind;
 mod sagas;
@@ -94,6 +95,7 @@ enum Verb {
     Database(database::Database),
     DeadLetters(dead_letters::DeadLetters),
     Outbox(outbox::Outbox),
+    Projections(projections::Projections),
     Sagas(sagas::Sagas),
     Bus(bus::Bus),
     Rewind(rewind::Rewind),
@@ -135,6 +137,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Database(database) => runtime()?.block_on(database.run(&system, &global)),
         Verb::DeadLetters(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Outbox(outbox) => runtime()?.block_on(outbox.run(system, &global)),
+        Verb::Projections(verb) => runtime()?.block_on(verb.run(system, &global)),
         Verb::Sagas(sagas) => runtime()?.block_on(sagas.run(system, &global)),
         Verb::Bus(bus) => runtime()?.block_on(bus.run(&system, &global)),
         Verb::Rewind(rewind) => runtime()?.block_on(rewind.run(&system, &global)),

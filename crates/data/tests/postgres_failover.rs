@@ -17,6 +17,22 @@ fn url(ports: &[u16], query: &str) -> String {
     format!("postgres://postgres@{}/postgres?{query}", hosts.join(","))
 }
 
+/// A proxy before the server of `fixture`, and where it is.
+async fn behind_a_proxy(fixture: &Fixture) -> (Proxy, String) {
+    let proxy = Proxy::to(fixture.server_port()).await;
+    let far = format!("127.0.0.1:{}", proxy.port());
+    (proxy, far)
+}
+
+/// The database of `fixture`, by the way of `hosts`.
+async fn at(fixture: &Fixture, hosts: &str) -> Database {
+    let server = format!("127.0.0.1:{}", fixture.server_port());
+    let url = fixture.url().replace(&server, hosts);
+    Database::open(&format!("{url}?connect_timeout=1"))
+        .await
+        .unwrap()
+}
+
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     env::timeout(limit, what).await.expect("it comes to pass")
@@ -66,15 +82,9 @@ async fn where_there_are_standbys_only_it_is_said_and_waited_for() {
 #[tokio::test]
 async fn connections_that_have_gone_silent_are_given_up_all_at_once() {
     let fixture = Fixture::on_postgres().await;
-    let server = fixture.server_port();
-    let proxy = Proxy::to(server).await;
-    let ports = format!("127.0.0.1:{},127.0.0.1:{server}", proxy.port());
-    let url = fixture
-        .url()
-        .replace(&format!("127.0.0.1:{server}"), &ports);
-    let db = Database::open(&format!("{url}?connect_timeout=1"))
-        .await
-        .unwrap();
+    let (proxy, far) = behind_a_proxy(&fixture).await;
+    let hosts = format!("{far},127.0.0.1:{}", fixture.server_port());
+    let db = at(&fixture, &hosts).await;
     let busy = futures::future::join_all((0..5).map(|_| async {
         let slow = "SELECT pg_sleep(0.1)";
         db.query(slow, params![]).await.map(drop)
@@ -103,12 +113,8 @@ async fn connections_that_have_gone_silent_are_given_up_all_at_once() {
 #[tokio::test]
 async fn another_one_leads_soon_when_the_leader_has_vanished_without_a_word() {
     let fixture = Fixture::on_postgres().await;
-    let server = fixture.server_port();
-    let proxy = Proxy::to(server).await;
-    let (near, far) = (format!(":{server}/"), format!(":{}/", proxy.port()));
-    let vanishing = Database::open(&fixture.url().replace(&near, &far))
-        .await
-        .unwrap();
+    let (proxy, far) = behind_a_proxy(&fixture).await;
+    let vanishing = at(&fixture, &far).await;
     let mut stale = vanishing.lead("relay").await.unwrap().unwrap();
     assert!(fixture.db.lead("relay").await.unwrap().is_none());
     // Longer than the server waits for a leader that is silent: it is none.
@@ -131,12 +137,8 @@ async fn another_one_leads_soon_when_the_leader_has_vanished_without_a_word() {
 #[tokio::test]
 async fn who_waits_to_lead_does_not_connect_for_each_look() {
     let fixture = Fixture::on_postgres().await;
-    let server = fixture.server_port();
-    let proxy = Proxy::to(server).await;
-    let (near, far) = (format!(":{server}/"), format!(":{}/", proxy.port()));
-    let waiting = Database::open(&fixture.url().replace(&near, &far))
-        .await
-        .unwrap();
+    let (proxy, far) = behind_a_proxy(&fixture).await;
+    let waiting = at(&fixture, &far).await;
     let leader = fixture.db.lead("relay").await.unwrap().unwrap();
     let before = proxy.connections();
     let turn = tokio::spawn(async move { waiting.lead_in_turn("relay").await });
@@ -187,15 +189,9 @@ async fn commits_of_others_wake_again_after_the_connections_that_listen_were_los
 #[tokio::test]
 async fn commits_of_others_wake_again_after_the_connection_that_listens_has_gone_silent() {
     let fixture = Fixture::on_postgres().await;
-    let server = fixture.server_port();
-    let proxy = Proxy::to(server).await;
-    let ports = format!("127.0.0.1:{},127.0.0.1:{server}", proxy.port());
-    let url = fixture
-        .url()
-        .replace(&format!("127.0.0.1:{server}"), &ports);
-    let db = Database::open(&format!("{url}?connect_timeout=1"))
-        .await
-        .unwrap();
+    let (proxy, far) = behind_a_proxy(&fixture).await;
+    let hosts = format!("{far},127.0.0.1:{}", fixture.server_port());
+    let db = at(&fixture, &hosts).await;
     woken(&db, &fixture.db).await;
     proxy.cut();
     let mut tx = fixture.db.begin().await.unwrap();

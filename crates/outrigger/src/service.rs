@@ -258,7 +258,8 @@ impl Service {
         self.routes.clone()
     }
 
-    pub(crate) fn projections(&self) -> &[Arc<dyn Projection>] {
+    /// What was declared by [`projection`](Self::projection).
+    pub fn projections(&self) -> &[Arc<dyn Projection>] {
         &self.projections
     }
 

@@ -78,6 +78,7 @@ pub struct Options {
     output: Output,
     traces: TracerProviderBuilder,
     spans_are_read: bool,
+    unrecorded: Option<&'static str>,
 }
 
 impl Options {
@@ -93,6 +94,7 @@ impl Options {
                 .with_id_generator(ids::Ids)
                 .with_sampler(Sampler::AlwaysOn),
             spans_are_read: false,
+            unrecorded: None,
         }
     }
 
@@ -114,6 +116,13 @@ impl Options {
     #[must_use]
     pub fn output(mut self, output: Output) -> Self {
         self.output = output;
+        self
+    }
+
+    /// Records no spans of `target`: of a library that makes one for each of its steps. Default none.
+    #[must_use]
+    pub fn without_spans_of(mut self, target: &'static str) -> Self {
+        self.unrecorded = Some(target);
         self
     }
 
@@ -165,7 +174,12 @@ pub fn dispatch(options: Options) -> Result<(Dispatch, Guard), Error> {
 
     // Without a reader, an event in a span would only take memory until the span ends.
     let events = options.spans_are_read;
-    let recorded = move |metadata: &Metadata<'_>| is_recorded(metadata, events);
+    let unrecorded = options.unrecorded;
+    let is_recorded = move |metadata: &Metadata<'_>| {
+        *metadata.level() <= Level::INFO && Some(metadata.target()) != unrecorded
+    };
+    let recorded =
+        move |metadata: &Metadata<'_>| is_recorded(metadata) && (events || metadata.is_span());
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("outrigger"))
         .with_location(false)
@@ -174,7 +188,7 @@ pub fn dispatch(options: Options) -> Result<(Dispatch, Guard), Error> {
         .with_filter(filter_fn(recorded).with_max_level_hint(LevelFilter::INFO));
 
     // Spans pass whatever the filter says: they name the service and the request of a line.
-    let labelling = filter_fn(|metadata| is_recorded(metadata, false));
+    let labelling = filter_fn(move |metadata| metadata.is_span() && is_recorded(metadata));
     let labelling = labelling.with_max_level_hint(LevelFilter::INFO);
     let colour = options.output.is_terminal() && options.format == Format::Human;
     let lines = Lines::new(options.service, options.format, options.output, colour)
@@ -182,8 +196,4 @@ pub fn dispatch(options: Options) -> Result<(Dispatch, Guard), Error> {
 
     let subscriber = Registry::default().with(traces).with(lines);
     Ok((Dispatch::new(subscriber), Guard { traces: provider }))
-}
-
-fn is_recorded(metadata: &Metadata<'_>, events: bool) -> bool {
-    *metadata.level() <= Level::INFO && (events || metadata.is_span())
 }

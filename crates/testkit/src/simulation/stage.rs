@@ -378,6 +378,7 @@ fn log_to(trace: &Trace) -> Result<(tracing::dispatcher::DefaultGuard, logging::
     let options = logging::Options::new("simulation")
         .format(logging::Format::Json)
         .filter(TRACED)
+        .without_spans_of("turmoil::sim")
         .output(logging::Output::Sink(std::sync::Arc::new(move |line| {
             sink.line(line);
         })));

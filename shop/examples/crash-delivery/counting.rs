@@ -1,8 +1,10 @@
 //! What is counted, on both sides.
 
-use data::{Database, Migration, Transaction, params};
-use env::BoxError;
-use outrigger_events::{self as events, Event, JsonSchema, schemars};
+use outrigger::{
+    data::{self, Database, Migration, Transaction, params},
+    env::BoxError,
+    events::{Event, JsonSchema, schemars},
+};
 use serde::{Deserialize, Serialize};
 
 /// Enough keys for order and parallelism both to matter.
@@ -10,7 +12,7 @@ pub(crate) const KEYS: u64 = 16;
 
 /// A count has gone up.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Event)]
-#[event("crash.counted", version = 1, key = key, crate = events)]
+#[event("crash.counted", version = 1, key = key)]
 pub(crate) struct Counted {
     /// What was counted.
     pub(crate) key: String,

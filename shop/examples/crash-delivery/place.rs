@@ -6,8 +6,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use data::Database;
-use env::BoxError;
+use outrigger::{
+    data::Database,
+    env::{self, BoxError},
+};
 use servers::{Nats, Postgres, nats, postgres};
 
 use crate::{

@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use data::{Database, params};
-use env::BoxError;
-use outrigger_events::{
-    Bus, DeadLetters, EmbeddedBus, Event, Handlers, NatsBus, Publish,
-    consumer::{self, Outcome},
-    dead_letters::Filter,
-    nats, relay,
+use outrigger::{
+    data::{Database, params},
+    env::{self, BoxError},
+    events::{
+        Bus, DeadLetters, EmbeddedBus, Event, Handlers, NatsBus, Publish,
+        consumer::{self, Outcome},
+        dead_letters::Filter,
+        nats, relay,
+    },
+    futures,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use data::{Database, params};
-use env::BoxError;
-use outrigger_events::DeadLetters;
+use outrigger::{
+    data::{Database, params},
+    env::{self, BoxError},
+    events::DeadLetters,
+};
 use serde::Serialize;
 
 use crate::place::Place;

@@ -21,7 +21,7 @@ mod verdict;
 
 use std::{process::ExitCode, time::Duration};
 
-use env::BoxError;
+use outrigger::env::{self, BoxError};
 use serde_json::json;
 
 use place::{Backend, Place};
