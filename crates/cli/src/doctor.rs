@@ -6,7 +6,7 @@ use clap::Args;
 use outrigger::{
     Settings, System,
     env::{Finding, Severity},
-    events::nats,
+    events::{hub, nats},
 };
 use serde_json::json;
 
@@ -46,6 +46,7 @@ async fn bus(settings: &Settings) -> Result<Vec<Finding>, Error> {
             "bus",
             "embedded: events are on disk before they are acknowledged",
         )]),
+        Some(url) if hub::is_url(url.reveal()) => Ok(vec![hub::check(url.reveal()).await?]),
         Some(url) => Ok(nats::check(url.reveal(), nats::Options::default()).await?),
     }
 }

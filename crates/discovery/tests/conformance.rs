@@ -68,6 +68,7 @@ macro_rules! backends {
                 a_watcher_sees_every_change_of_its_service,
                 registering_again_replaces,
                 an_id_is_of_one_service,
+                a_flapping_instance_disturbs_nobody_and_ends_as_it_was_left,
                 an_unknown_heart_is_told_so,
                 services_are_those_with_an_instance,
                 g7_rotation_ends_for_the_silent_only,

@@ -20,7 +20,7 @@
 use std::{sync::Arc, time::Duration};
 
 use env::Timestamp;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 
 use crate::{CloudEvent, Result};
 
@@ -64,6 +64,12 @@ pub trait Bus: Send + Sync + 'static {
     /// How long after it was taken an event may still be delivered to a group that has acknowledged it; an inbox
     /// remembers it for longer than that. [`Duration::MAX`] for ever.
     fn retention(&self) -> BoxFuture<'_, Result<Duration>>;
+
+    /// Ends every subscription, and waits until the bus has heard it, but not longer than 5 seconds: for a process that
+    /// ends. Default: there is nobody else who must hear it.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(future::ready(()))
+    }
 }
 
 /// A member of a group. Each [`Delivery`] that it takes must be settled, by [`ack`](Self::ack) or by

@@ -16,6 +16,7 @@ mod subscription;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -66,6 +67,12 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct EmbeddedBus {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for EmbeddedBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedBus").finish_non_exhaustive()
+    }
 }
 
 struct Inner {

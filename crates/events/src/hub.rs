@@ -19,7 +19,7 @@ mod rewind;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use env::{BoxError, Timestamp};
+use env::{BoxError, Finding, Severity, Timestamp, chain};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, CloudEvent, Result, Subscription, embedded::GroupStatus, pattern};
-use link::{Link, MANY};
+use link::{Failure, Link, MANY};
 use member::Member;
 
 /// The most events and bytes that are sent at once.
@@ -45,6 +45,31 @@ pub struct HubBus {
     link: Arc<Link>,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Whether it is a hub that `url` names, and not another bus.
+pub fn is_url(url: &str) -> bool {
+    url.starts_with("http:") || url.starts_with("https:")
+}
+
+/// Looks at the hub at `url` as an operator would.
+///
+/// # Errors
+/// [`Error::InvalidUrl`](crate::Error::InvalidUrl).
+pub async fn check(url: &str) -> Result<Finding> {
+    let link = Link::new(url)?;
+    Ok(
+        match link.send(Method::GET, "/health", Bytes::new()).await {
+            Ok(_) => Finding::fine(
+                "bus",
+                "at a hub: events are on its disk before they are acknowledged",
+            ),
+            Err(failure) => {
+                let advice = "start the hub, or correct `messaging.bus`";
+                Finding::new(Severity::Error, "bus", chain(&failure), advice)
+            }
+        },
+    )
 }
 
 #[derive(Deserialize)]
@@ -71,7 +96,7 @@ impl HubBus {
         })
     }
 
-    /// The same bus, each request to which carries what `token` gives. [Closing](Self::close) either closes both.
+    /// The same bus, each request to which carries what `token` gives. [Closing](Bus::close) either closes both.
     #[must_use]
     pub fn with_token(&self, token: Token) -> Self {
         Self {
@@ -100,16 +125,6 @@ impl HubBus {
         Ok(())
     }
 
-    /// Ends every subscription, and waits until the hub has heard it, but not longer than 5 seconds. Where the hub is
-    /// away, leases run out.
-    pub async fn close(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        if env::timeout(CLOSE, self.tasks.wait()).await.is_err() {
-            tracing::warn!("the hub did not hear that its bus is left; leases run out");
-        }
-    }
-
     async fn publish_all(&self, batch: Vec<CloudEvent>) -> Result<()> {
         let mut chunk = Chunk::default();
         for event in &batch {
@@ -127,7 +142,7 @@ impl HubBus {
 
     async fn publish_chunk(&self, json: Bytes) -> Result<()> {
         let published = self.link.ask(Method::POST, "/v1/events", MANY, json);
-        published.await?;
+        published.await.map_err(Failure::of_events)?;
         Ok(())
     }
 }
@@ -199,6 +214,17 @@ impl Bus for HubBus {
         Box::pin(async move {
             let retention: Retention = self.link.get("/v1/events").await?;
             Ok(Duration::from_millis(retention.retention_ms))
+        })
+    }
+
+    /// Where the hub is away, leases run out.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            self.tasks.close();
+            if env::timeout(CLOSE, self.tasks.wait()).await.is_err() {
+                tracing::warn!("the hub did not hear that its bus is left; leases run out");
+            }
         })
     }
 }

@@ -99,16 +99,6 @@ impl NatsBus {
         bus.inner.tasks.spawn(checking);
         Ok(bus)
     }
-
-    /// Ends every subscription, gives back what they had not settled, and waits until the server has heard it, but not
-    /// longer than 5 seconds. Without a connection there is nothing to wait for.
-    pub async fn close(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        if env::timeout(CLOSE, self.inner.tasks.wait()).await.is_err() {
-            tracing::warn!("NATS did not hear that the bus is closed; leases run out");
-        }
-    }
 }
 
 impl Inner {
@@ -194,6 +184,17 @@ impl Bus for NatsBus {
         Box::pin(async move {
             self.inner.connection.ready().await?;
             stream::retention(&self.inner.connection).await
+        })
+    }
+
+    /// What the subscriptions had not settled is given back. Without a connection there is nothing to wait for.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.stop.cancel();
+            self.inner.tasks.close();
+            if env::timeout(CLOSE, self.inner.tasks.wait()).await.is_err() {
+                tracing::warn!("NATS did not hear that the bus is closed; leases run out");
+            }
         })
     }
 }

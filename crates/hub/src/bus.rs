@@ -42,8 +42,8 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// What the bus of a hub allows.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much is kept of what every group has handled.
-    pub log: embedded::Options,
+    /// Which log it serves. Default one of its own.
+    pub log: Log,
     /// The most groups that there are. Default 1,000.
     pub groups: usize,
     /// The most members at a time, of all groups. Default 1,000.
@@ -55,12 +55,21 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            log: embedded::Options::default(),
+            log: Log::Own(embedded::Options::default()),
             groups: 1000,
             members: 1000,
             lease: Duration::from_secs(30),
         }
     }
+}
+
+/// A log that a hub serves.
+#[derive(Debug, Clone)]
+pub enum Log {
+    /// In the hub's own database; how much of it is kept.
+    Own(embedded::Options),
+    /// One that this process uses too, by the same handle: who takes what is known in memory.
+    Shared(EmbeddedBus),
 }
 
 pub(crate) struct Bus {
@@ -74,7 +83,10 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) async fn open(db: Database, options: Options) -> Result<Self> {
-        let log = EmbeddedBus::with(db, options.log).await?;
+        let log = match options.log {
+            Log::Own(options) => EmbeddedBus::with(db, options).await?,
+            Log::Shared(log) => log,
+        };
         let groups = log.groups().await?.into_iter().map(|it| it.group);
         Ok(Self {
             groups: Mutex::new(groups.collect()),

@@ -55,7 +55,7 @@ pub(crate) async fn start_service(
     let probes = Probes {
         context: context.clone(),
         readiness: readiness.clone(),
-        bus: platform.bus().clone(),
+        bus: platform.bus_of(name),
         consumer,
     };
     let app = api::app(service, &context, platform, probes, &life);

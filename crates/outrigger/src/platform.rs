@@ -3,21 +3,24 @@
 //! A [`System`](crate::System) says what there is; a platform says on what it runs. Everything that differs
 //! between one process, many, and a simulation is decided where the platform is made.
 
+pub(crate) mod bus;
+
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use discovery::{
-    Clients, Configuration, HUB, Hub, InProcess, Instance, Policies, Registry, StaticList, Ttl,
+    Clients, Configuration, Hub, InProcess, Instance, Policies, Registry, StaticList, Ttl,
 };
 use env::chain;
-use events::{Bus, EmbeddedBus, NatsBus, nats};
-use identity::{Issuer, Keyring};
+use events::{Bus, HubBus};
+use identity::{CALL, Issuer, Keyring};
 use telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use bus::Opened;
 
 use crate::{Error, Result, RunningHub, Settings, decisions::Decisions};
 
@@ -29,8 +32,8 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2,
 pub struct Platform {
     settings: Arc<Settings>,
     bus: Arc<dyn Bus>,
-    /// The bus again, where it is one that is to be told of the end.
-    nats: Option<NatsBus>,
+    /// The bus again, where it is that of a hub, which is told who asks.
+    at_hub: Option<HubBus>,
     registry: Arc<dyn Registry>,
     keyring: Keyring,
     /// How all that runs here calls others.
@@ -54,7 +57,7 @@ impl Platform {
             policies: watch::Sender::new(Arc::new(settings.calls.policies())),
             settings: Arc::new(settings),
             bus,
-            nats: None,
+            at_hub: None,
             registry,
             keyring,
             hub: None,
@@ -80,21 +83,21 @@ impl Platform {
         Ok(platform)
     }
 
-    /// The same, where processes outside can join: the registry is that of a hub, which listens on `listen`.
+    /// The same, where processes outside can join: the registry is that of a hub, which listens on `listen`, and serves the
+    /// embedded bus, too.
     ///
     /// # Errors
     /// As [`embedded`](Self::embedded) and [`RunningHub::start`].
     pub async fn with_hub(settings: Settings, listen: SocketAddr) -> Result<Self> {
         let keyring = prepare(&settings)?;
-        let hub = RunningHub::with_keys(&settings, &keyring, listen).await?;
-        let registry = Arc::new(hub.registry().clone());
-        let mut platform = match Self::on(settings, keyring, registry).await {
-            Ok(platform) => platform,
-            Err(error) => {
-                hub.stop().await;
-                return Err(error);
-            }
+        let bus = Opened::open(&settings, &keyring).await?;
+        let served = match &bus {
+            Opened::Embedded(bus) => bus.clone(),
+            Opened::AtHub(_) | Opened::Nats(_) => bus::of_file(&settings).await?,
         };
+        let hub = RunningHub::with_keys(&settings, &keyring, listen, served).await?;
+        let registry = Arc::new(hub.registry().clone());
+        let mut platform = Self::of(settings, keyring, bus, registry);
         if listen.ip().is_unspecified() {
             platform.own = own_address(ANYWHERE);
         }
@@ -119,8 +122,7 @@ impl Platform {
         if !settings.peers.is_empty() {
             return Err(Error::HubAndPeers { url: url.clone() });
         }
-        let grants = BTreeMap::from([(HUB.to_owned(), vec![identity::CALL.to_owned()])]);
-        let issuer = Issuer::new(keyring.clone(), service, grants);
+        let issuer = bus::issuer(&keyring, service, &[CALL]);
         let hub = Hub::new(url, Some(issuer)).map_err(Error::start(service, "registry"))?;
         let own = match hub.resolve().await {
             Ok(address) => own_address(address),
@@ -135,10 +137,16 @@ impl Platform {
     }
 
     async fn on(settings: Settings, keyring: Keyring, registry: Arc<dyn Registry>) -> Result<Self> {
-        let (bus, nats) = open_bus(&settings).await?;
-        let mut platform = Self::new(settings, bus, registry, keyring);
-        platform.nats = nats;
-        Ok(platform)
+        let bus = Opened::open(&settings, &keyring).await?;
+        Ok(Self::of(settings, keyring, bus, registry))
+    }
+
+    fn of(settings: Settings, keyring: Keyring, bus: Opened, registry: Arc<dyn Registry>) -> Self {
+        let mut platform = Self::new(settings, bus.seam(), registry, keyring);
+        if let Opened::AtHub(bus) = bus {
+            platform.at_hub = Some(bus);
+        }
+        platform
     }
 
     /// The settings that everything on this platform has.
@@ -146,9 +154,17 @@ impl Platform {
         &self.settings
     }
 
-    /// The bus that carries events.
+    /// The bus that carries events, for who looks after all services.
     pub fn bus(&self) -> &Arc<dyn Bus> {
         &self.bus
+    }
+
+    /// The same, for what `service` publishes and handles.
+    pub fn bus_of(&self, service: &str) -> Arc<dyn Bus> {
+        match &self.at_hub {
+            Some(hub) => Arc::new(hub.with_token(bus::token(&self.keyring, service, &[CALL]))),
+            None => Arc::clone(&self.bus),
+        }
     }
 
     /// The registry that knows who is where.
@@ -211,11 +227,9 @@ impl Platform {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.bus.close().await;
         if let Some(hub) = &self.hub {
             hub.stop().await;
-        }
-        if let Some(bus) = &self.nats {
-            bus.close().await;
         }
     }
 }
@@ -244,17 +258,4 @@ async fn peers(settings: &Settings) -> Result<Vec<Instance>> {
 /// The address of this machine on the way to `other`; where there is no way, whoever comes is on this machine.
 fn own_address(other: SocketAddr) -> IpAddr {
     env::net::local_address_towards(other).unwrap_or_else(|_| env::net::local_address())
-}
-
-/// The bus that `settings` name, by default the one in the data folder; and the same, where it is to be told of the end.
-pub(crate) async fn open_bus(settings: &Settings) -> Result<(Arc<dyn Bus>, Option<NatsBus>)> {
-    let failed = Error::start::<events::Error>("the platform", "bus");
-    let url = settings.bus_url();
-    if url.reveal().starts_with("sqlite:") {
-        let bus = EmbeddedBus::open(url.reveal()).await.map_err(failed)?;
-        return Ok((Arc::new(bus), None));
-    }
-    let bus = NatsBus::connect(url.reveal(), nats::Options::default());
-    let bus = bus.await.map_err(failed)?;
-    Ok((Arc::new(bus.clone()), Some(bus)))
 }

@@ -3,7 +3,11 @@
 use data::Database;
 use env::Timestamp;
 
-use crate::{Error, Result, Service, Settings, System, messages::Message, platform::open_bus};
+use crate::{
+    Error, Result, Service, Settings, System,
+    messages::Message,
+    platform::{bus::Opened, prepare},
+};
 
 /// Has what was published from `since` on, and is still on the bus, delivered once more to `service` of `system`. What
 /// it has handled has no effect again, but for the handlers in `again`, each named by the type or pattern that it is
@@ -40,7 +44,7 @@ pub async fn rewind(
     let db = db.owned_by(service);
     let install = events::install(&db).await;
     install.map_err(Error::start(service, "events"))?;
-    let (bus, _) = open_bus(settings).await?;
+    let bus = Opened::open(settings, &prepare(settings)?).await?.seam();
     let rewound = events::rewind(&db, bus.as_ref(), service, since, again).await;
     rewound.map_err(|source| Error::Rewind {
         service: service.to_owned(),

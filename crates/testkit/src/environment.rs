@@ -59,8 +59,6 @@ pub struct TestEnvironment {
     system: System,
     platform: Platform,
     recorder: Recorder,
-    /// The bus, where it is one that is to be told of the end.
-    nats: Option<NatsBus>,
     services: BTreeMap<String, RunningService>,
     gateway: Option<RunningGateway>,
     client: GatewayClient,
@@ -85,8 +83,7 @@ impl TestEnvironment {
     }
 
     async fn empty(system: System, folder: TempDir, settings: Settings) -> Result<Self, Error> {
-        let (bus, nats) = open_bus(&settings).await?;
-        let recorder = Recorder::new(bus);
+        let recorder = Recorder::new(open_bus(&settings).await?);
         let bus: Arc<dyn Bus> = Arc::new(recorder.clone());
         let registry = InProcess::new(Ttl::of(settings.discovery.ttl));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -96,7 +93,6 @@ impl TestEnvironment {
             system,
             platform: Platform::new(settings, bus, Arc::new(registry), Keyring::generate()),
             recorder,
-            nats,
             services: BTreeMap::new(),
             gateway: None,
             client: GatewayClient::new(FREE),
@@ -290,7 +286,7 @@ impl TestEnvironment {
         };
         self.eventually("the system comes to rest", resting)
             .await??;
-        if self.nats.is_some() {
+        if self.platform.settings().messaging.bus.is_some() {
             _ = self.eventually("the invariants hold", whole).await;
         }
         Ok(self.violations(&view).await)
@@ -317,20 +313,17 @@ impl TestEnvironment {
         self.tasks.close();
         self.tasks.wait().await;
         self.platform.stop().await;
-        if let Some(bus) = &self.nats {
-            bus.close().await;
-        }
     }
 }
 
-async fn open_bus(settings: &Settings) -> Result<(Arc<dyn Bus>, Option<NatsBus>), Error> {
+async fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>, Error> {
     let Some(url) = &settings.messaging.bus else {
         let file = settings.data.join(format!("{BUS}.sqlite"));
         let bus = EmbeddedBus::open(&format!("sqlite:{}", file.display())).await?;
-        return Ok((Arc::new(bus), None));
+        return Ok(Arc::new(bus));
     };
     let bus = NatsBus::connect(url.reveal(), nats::Options::default()).await?;
-    Ok((Arc::new(bus.clone()), Some(bus)))
+    Ok(Arc::new(bus))
 }
 
 fn not_running(service: &str) -> Error {

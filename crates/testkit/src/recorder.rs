@@ -119,4 +119,8 @@ impl Bus for Recorder {
     fn retention(&self) -> BoxFuture<'_, Result<Duration>> {
         self.bus.retention()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.bus.close()
+    }
 }

@@ -82,6 +82,36 @@ pub(crate) async fn an_id_is_of_one_service(registry: Arc<dyn Registry>) {
     register(&registry, instance("order-service", "a", 2)).await;
 }
 
+/// One that comes and goes, each time somewhere else, disturbs nobody, and ends as it was left.
+pub(crate) async fn a_flapping_instance_disturbs_nobody_and_ends_as_it_was_left(
+    registry: Arc<dyn Registry>,
+) {
+    let mut seen = registry.watch("user-service");
+    register(&registry, instance("user-service", "steady", 1)).await;
+    ids(&mut seen, &["steady"]).await;
+    let watching = {
+        let mut seen = seen.clone();
+        tokio::spawn(async move {
+            while seen.changed().await.is_ok() {
+                let now = seen.borrow_and_update().clone();
+                let steady = now.iter().filter(|it| it.id == "steady").count();
+                assert_eq!(steady, 1, "{now:?}");
+                assert!(now.len() <= 2, "{now:?}");
+            }
+        })
+    };
+    for port in 2..50 {
+        register(&registry, instance("user-service", "flapping", port)).await;
+        registry.deregister("flapping").await.expect("gone");
+    }
+    ids(&mut seen, &["steady"]).await;
+    register(&registry, instance("user-service", "flapping", 50)).await;
+    ids(&mut seen, &["flapping", "steady"]).await;
+    assert_eq!(seen.borrow()[0].address.port(), 50);
+    assert!(!watching.is_finished(), "it saw what it should not");
+    watching.abort();
+}
+
 /// A heartbeat of an instance that is not there says so; leaving twice is well.
 pub(crate) async fn an_unknown_heart_is_told_so(registry: Arc<dyn Registry>) {
     assert!(!registry.heartbeat("nobody/../a b").await.expect("answered"));

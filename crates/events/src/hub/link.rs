@@ -55,6 +55,18 @@ impl Failure {
         matches!(self, Self::Refused(problem) if problem.kind() == kind)
     }
 
+    /// The same of events: where the hub refuses what they are, others can be published.
+    pub(super) fn of_events(self) -> Error {
+        match self {
+            Self::Refused(problem) if matches!(problem.status, 400 | 413) => {
+                Error::InvalidEnvelope {
+                    reason: problem.detail,
+                }
+            }
+            failure => failure.into(),
+        }
+    }
+
     fn away(source: impl Into<BoxError>) -> Self {
         Self::Away(source.into())
     }
@@ -63,17 +75,11 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(problem) if matches!(problem.status, 401 | 403) => Self::Unsuitable {
+            // What is not there, or in the way, may be otherwise when it is asked again.
+            Failure::Refused(problem) if !matches!(problem.status, 404 | 409) => Self::Unsuitable {
                 what: "the hub".to_owned(),
                 reason: problem.detail,
             },
-            Failure::Refused(problem)
-                if matches!(problem.kind(), "invalid-event" | "event-too-large") =>
-            {
-                Self::InvalidEnvelope {
-                    reason: problem.detail,
-                }
-            }
             failure => Self::Unavailable {
                 source: failure.into(),
             },

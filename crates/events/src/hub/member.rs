@@ -371,6 +371,10 @@ impl<'a> Waiting<'a> {
     fn begin(shared: &'a Shared, limit: usize) -> Self {
         let limit = limit.max(1);
         let mut state = shared.state();
+        if state.waiting.is_empty() {
+            // It was told of nobody, and may be over.
+            state.failure = None;
+        }
         state.waiting.push(limit);
         drop(state);
         shared.work.notify_one();

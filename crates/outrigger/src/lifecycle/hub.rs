@@ -1,9 +1,10 @@
-//! The hub: the registry that outside processes join, served by this one.
+//! The hub: the registry and the bus that outside processes join, served by this one.
 
 use std::net::SocketAddr;
 
 use discovery::{HUB, InProcess, Ttl};
 use env::chain;
+use events::EmbeddedBus;
 use identity::{Keyring, Verifier};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,13 +27,15 @@ impl RunningHub {
     /// [`Error::DataFolder`], [`Error::Listen`], and [`Error::Start`] for its keys or its database.
     pub async fn start(settings: &Settings, listen: SocketAddr) -> Result<Self> {
         let keyring = platform::prepare(settings)?;
-        Self::with_keys(settings, &keyring, listen).await
+        let bus = platform::bus::of_file(settings).await?;
+        Self::with_keys(settings, &keyring, listen, bus).await
     }
 
     pub(crate) async fn with_keys(
         settings: &Settings,
         keyring: &Keyring,
         listen: SocketAddr,
+        bus: EmbeddedBus,
     ) -> Result<Self> {
         let listener = env::net::listen(listen)
             .await
@@ -44,6 +47,10 @@ impl RunningHub {
         let options = ::hub::Options {
             ttl: Ttl::of(settings.discovery.ttl),
             verifier: Some(Verifier::new(keyring, HUB)),
+            bus: ::hub::bus::Options {
+                log: ::hub::bus::Log::Shared(bus),
+                ..::hub::bus::Options::default()
+            },
             ..::hub::Options::default()
         };
         let hub = ::hub::Hub::open(&url, options)

@@ -28,7 +28,7 @@ pub(super) fn start(
     life: &Life,
 ) -> Consumer {
     let handlers = service.handlers(context, context.sagas().handlers(Handlers::new()));
-    let (db, bus) = (context.db().clone(), platform.bus().clone());
+    let (db, bus) = (context.db().clone(), platform.bus_of(service.name()));
     let settings = &platform.settings().messaging;
     let options = consumer::Options {
         max_deliveries: settings.max_deliveries,
