@@ -9,9 +9,10 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `services`, `check`, `audit`, `database`, `dead_letters`, `outbox`, `projections`, `sagas`, `bus`, `rewind`, `deploy`,
-//! `describe`, `doctor`, `simulate`; `processes` is `up` with a process
-//! for each service, `ready` what is said when a system is up; `settings` and `time` are what several of them take. Data goes to standard output, everything else to standard error; with `--output json` standard output
+//! One file a verb: `up`, `serve`, `services`, `token`, `check`, `audit`, `database`, `dead_letters`, `outbox`,
+//! `projections`, `sagas`, `bus`, `rewind`, `deploy`, `describe`, `doctor`, `simulate`. `processes` is `up` with a process
+//! for each service, `ready` what is said when a system is up; `settings` and `time` are what several of them take. Data goes
+//! to standard output, everything else to standard error; with `--output json` standard output
 //! holds JSON only.
 
 mod audit;
@@ -38,6 +39,7 @@ mod signals;
 #[cfg(feature = "simulation")]
 mod simulate;
 mod time;
+mod token;
 mod up;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -90,6 +92,7 @@ enum Verb {
     Up(up::Up),
     Serve(serve::Serve),
     Services(services::Services),
+    Token(token::Token),
     Check(check::Check),
     Audit(audit::Audit),
     Database(database::Database),
@@ -132,6 +135,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Up(up) => runtime()?.block_on(up.run(system, &global)),
         Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
         Verb::Services(services) => runtime()?.block_on(services.run(&global)),
+        Verb::Token(token) => token.run(&system, &global),
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::Database(database) => runtime()?.block_on(database.run(&system, &global)),

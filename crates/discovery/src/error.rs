@@ -1,6 +1,6 @@
 //! Why a call to a service was not answered.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use env::{BoxError, Problem};
 use http::{Method, StatusCode};
@@ -57,6 +57,15 @@ pub enum Error {
         /// What the client says.
         #[source]
         source: BoxError,
+    },
+    /// Somebody else is at the address of an instance by now, and has done nothing with the request (RFC 9110, section
+    /// 15.5.20).
+    #[error("{address} is no instance of {service} any more")]
+    Misdirected {
+        /// The service.
+        service: String,
+        /// The address.
+        address: SocketAddr,
     },
     /// The body of the request broke off while it was sent: whoever streams it is gone, or gave up.
     #[error("the body of the request to {service} broke off")]
@@ -161,6 +170,7 @@ impl Error {
             Self::DuplicateId { .. } => "duplicate-id",
             Self::Refused { .. } => "refused",
             Self::HubUrl { .. } => "hub-url",
+            Self::Misdirected { .. } => "misdirected",
             Self::Token { .. } => "token",
         }
     }
@@ -205,6 +215,7 @@ impl From<Error> for Problem {
                 unavailable(problem.retry_after.unwrap_or(1))
             }
             Error::Connect { .. }
+            | Error::Misdirected { .. }
             | Error::Transport { .. }
             | Error::Problem { .. }
             | Error::Undecodable { .. } => Self::new(

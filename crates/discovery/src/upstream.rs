@@ -37,7 +37,7 @@ use tracing::{Instrument, Span, field};
 
 pub(crate) use self::attempt::retry_after;
 use self::{
-    attempt::{Outgoing, may_be_repeated},
+    attempt::Outgoing,
     body::{KEPT, Repeatable},
     members::{Members, reporter},
     ways::{Shared, Way, Ways},
@@ -178,7 +178,8 @@ impl Upstream {
         }
         let (head, body) = request.into_parts();
         let outgoing = Outgoing {
-            body: Repeatable::new(body, if may_be_repeated(&head) { KEPT } else { 0 }),
+            // Also of what may not be repeated: who is not whom it was meant for has not touched it.
+            body: Repeatable::new(body, KEPT),
             head: Arc::new(head),
         };
         way.stack.clone().oneshot(outgoing).await

@@ -67,6 +67,34 @@ async fn a_body_goes_to_the_one_that_can_be_connected_to() {
     }
 }
 
+/// A port that a service had is another's after a crash: who is there now says that the request is not for it.
+#[tokio::test]
+async fn who_is_at_the_address_of_an_instance_that_is_gone_is_passed_over_also_for_a_write() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let another = Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        StatusCode::MISDIRECTED_REQUEST
+    });
+    let same = Router::new().route("/same", post(|body: Bytes| async { body }));
+    let upstream = clients(&[serve(another.clone()).await, serve(same).await]).upstream(SERVICE);
+    for _ in 0..40 {
+        let answer = upstream.send(upload(Body::from("whole"))).await;
+        let answer = answer.expect("answered");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = answer.into_body().collect().await;
+        assert_eq!(body.expect("read").to_bytes(), "whole");
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((1..20).contains(&asked), "it is left alone soon: {asked}");
+
+    let alone = clients(&[serve(another).await]).upstream(SERVICE);
+    let error = alone.send(upload(Body::from("whole"))).await;
+    let error = error.expect_err("nobody of the service is there");
+    assert!(matches!(error, Error::Misdirected { .. }), "{error}");
+    assert_eq!(Problem::from(error).status, 502);
+}
+
 #[tokio::test]
 async fn a_read_whose_connection_broke_is_made_once_more_elsewhere() {
     let asked = Arc::new(AtomicUsize::new(0));

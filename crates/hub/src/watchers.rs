@@ -3,6 +3,9 @@
 //! An event is all instances of a service as they are now, so that a watcher that was away or slow needs no history. Its id
 //! is a fingerprint of them: who comes with the id of what is so now is told nothing until it changes, also by a hub that
 //! was restarted meanwhile.
+//!
+//! Between two events of a watch there is a pause, so that many changes at a time are told together: when all instances of
+//! a service come back after an outage, each watcher is told a few times of all of them, and not each time of one more.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +17,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use discovery::{InProcess, Instance, Registry, registry::Instances};
+use env::Instant;
 use futures::stream;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -23,6 +27,8 @@ use crate::{Error, Result};
 
 /// After so long without a change, a comment says that the hub is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The least time between two events of a watch. The first change after it is told at once.
+const PACE: Duration = Duration::from_millis(100);
 const COMMENT: Bytes = Bytes::from_static(b": here\n\n");
 
 pub(crate) struct Watchers {
@@ -50,6 +56,8 @@ struct Watcher {
     /// The id of the event that the watcher has.
     last: String,
     begun: bool,
+    /// When the next event may be sent.
+    due: Instant,
     rendered: Arc<Rendered>,
     end: CancellationToken,
     _place: OwnedSemaphorePermit,
@@ -81,6 +89,7 @@ impl Watchers {
             seen: self.registry.watch(service),
             last: last.to_owned(),
             begun: false,
+            due: env::instant(),
             rendered: Arc::clone(&self.rendered),
             end: self.end.clone(),
             _place: place,
@@ -110,6 +119,8 @@ impl Watcher {
                 changed = self.seen.changed() => changed.ok()?,
                 () = env::sleep(KEEP_ALIVE) => return Some(COMMENT),
             }
+            let due = env::sleep_until(self.due);
+            self.end.run_until_cancelled(due).await?;
             if let Some(bytes) = self.news() {
                 return Some(bytes);
             }
@@ -124,6 +135,7 @@ impl Watcher {
             return None;
         }
         self.last = event.id;
+        self.due = env::instant() + PACE;
         Some(event.bytes)
     }
 }

@@ -362,6 +362,31 @@ async fn a_slow_watcher_misses_what_was_in_between_but_not_the_last() {
     assert!(seen.contains("127.0.0.1:100"), "{seen}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn many_who_come_at_once_are_told_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = open(folder.path(), Options::default()).await;
+    let mut events = watch(&hub, "").await;
+    next(&mut events).await;
+    let coming = hub.clone();
+    tokio::spawn(async move {
+        for number in 0..200 {
+            let address = format!("127.0.0.1:{}", 1000 + number);
+            put(&coming, &format!("a{number}"), "user-service", &address).await;
+            env::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let (mut told, begun) = (0, env::instant());
+    while !next(&mut events).await.contains("\"a199\"") {
+        told += 1;
+    }
+    assert!(
+        begun.elapsed() < Duration::from_millis(1200),
+        "soon after the last"
+    );
+    assert!(told <= 11, "told {told} times within a second");
+}
+
 #[tokio::test]
 async fn a_hub_that_stops_ends_its_watches() {
     let folder = tempfile::tempdir().expect("a folder");

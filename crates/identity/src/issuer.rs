@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use env::Timestamp;
@@ -12,6 +13,7 @@ use jsonwebtoken::{Algorithm, Header};
 use crate::{
     Error, Keyring, TOKEN_LIFETIME,
     claims::{Claims, ISSUER},
+    key::Key,
 };
 
 /// Signs the tokens with which one service calls others. A clone shares the kept tokens.
@@ -85,14 +87,53 @@ impl Issuer {
     pub fn bearer(&self, audience: &str) -> Result<HeaderValue, Error> {
         self.inner.kept(audience).map(|kept| kept.bearer)
     }
+
+    /// A token for calling `audience` that is good for `lifetime`, and is not kept: for a program that cannot sign its own
+    /// ones. It ends sooner when the key that signed it is [rotated](Keyring::rotate) out.
+    ///
+    /// # Errors
+    /// As [`Issuer::token`].
+    pub fn lasting_token(&self, audience: &str, lifetime: Duration) -> Result<String, Error> {
+        let permissions = self.inner.granted(audience)?;
+        let key = self.inner.keyring.signing()?;
+        self.inner.sign(&key, audience, permissions, lifetime)
+    }
 }
 
 impl Inner {
-    fn kept(&self, audience: &str) -> Result<Kept, Error> {
-        let permissions = self.grants.get(audience).ok_or_else(|| Error::NotGranted {
+    fn granted(&self, audience: &str) -> Result<&[String], Error> {
+        let granted = self.grants.get(audience).map(Vec::as_slice);
+        granted.ok_or_else(|| Error::NotGranted {
             service: self.service.clone(),
             audience: audience.to_owned(),
-        })?;
+        })
+    }
+
+    fn sign(
+        &self,
+        key: &Key,
+        audience: &str,
+        permissions: &[String],
+        lifetime: Duration,
+    ) -> Result<String, Error> {
+        let now = env::now().as_second();
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: self.service.clone(),
+            aud: audience.to_owned(),
+            iat: now,
+            exp: now.saturating_add(lifetime),
+            jti: env::id().to_string(),
+            permissions: permissions.to_vec(),
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key.id.clone());
+        jsonwebtoken::encode(&header, &claims, &key.encoding()).map_err(Error::Signing)
+    }
+
+    fn kept(&self, audience: &str) -> Result<Kept, Error> {
+        let permissions = self.granted(audience)?;
         let key = self.keyring.signing()?;
         let now = env::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,21 +143,7 @@ impl Inner {
         {
             return Ok(kept.clone());
         }
-
-        let lifetime = TOKEN_LIFETIME.as_secs().cast_signed();
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: self.service.clone(),
-            aud: audience.to_owned(),
-            iat: now.as_second(),
-            exp: now.as_second() + lifetime,
-            jti: env::id().to_string(),
-            permissions: permissions.clone(),
-        };
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(key.id.clone());
-        let token =
-            jsonwebtoken::encode(&header, &claims, &key.encoding()).map_err(Error::Signing)?;
+        let token = self.sign(&key, audience, permissions, TOKEN_LIFETIME)?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .expect("base64url and dots are a header value");
         bearer.set_sensitive(true);

@@ -20,7 +20,8 @@ use crate::{Caller, Error, Verifier};
 /// Lets only requests through that carry a valid service token with a permission.
 ///
 /// The others are answered with problem details: 401 `unauthenticated` with `WWW-Authenticate` (RFC
-/// 6750, section 3), 403 `forbidden` where the caller is known and the permission lacks. The answer
+/// 6750, section 3), 403 `forbidden` where the caller is known and the permission lacks, 421
+/// `misdirected` where the token is good and for another service (RFC 9110, section 15.5.20). The answer
 /// comes before the body of the request is read.
 #[derive(Clone, Debug)]
 pub struct RequireToken {
@@ -53,6 +54,8 @@ impl RequireToken {
         tracing::info!(%error, path, "refused a call");
         let (status, kind) = match error {
             Error::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            // A good token, for whoever was at this address before: its bearer may try elsewhere.
+            Error::Audience { .. } => (StatusCode::MISDIRECTED_REQUEST, "misdirected"),
             _ => (StatusCode::UNAUTHORIZED, "unauthenticated"),
         };
         let mut response = Problem::new(status, kind, format!("Refused: {error}."))

@@ -44,3 +44,21 @@ fn the_header_value_carries_the_token_and_is_sensitive() {
         "order-service"
     );
 }
+
+#[test]
+fn a_lasting_token_is_good_for_as_long_as_was_said_and_for_what_was_granted() {
+    let (clock, _entered) = Clock::enter();
+    let keyring = Keyring::generate();
+    let issuer = order_service(&keyring);
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let token = issuer.lasting_token("user-service", day).unwrap();
+    assert_ne!(*token, *issuer.token("user-service").unwrap());
+    let verifier = Verifier::new(&keyring, "user-service");
+
+    clock.advance(day);
+    assert_eq!(verifier.verify(&token).unwrap().service, "order-service");
+    clock.advance(outrigger_identity::LEEWAY);
+    assert!(matches!(verifier.verify(&token), Err(Error::Expired)));
+    let other = issuer.lasting_token("payment-service", day);
+    assert!(matches!(other, Err(Error::NotGranted { .. })));
+}

@@ -48,18 +48,24 @@ async fn body(response: Response<Body>) -> Vec<u8> {
 }
 
 async fn assert_refused(keyring: &Keyring, authorizations: &[String], challenge: &str) {
+    let unauthenticated = (StatusCode::UNAUTHORIZED, "unauthenticated");
+    assert_refused_as(keyring, authorizations, challenge, unauthenticated).await;
+}
+
+async fn assert_refused_as(
+    keyring: &Keyring,
+    authorizations: &[String],
+    challenge: &str,
+    (status, kind): (StatusCode, &str),
+) {
     let (response, runs) = ask(keyring, CALL, authorizations).await;
-    assert_eq!(
-        response.status(),
-        StatusCode::UNAUTHORIZED,
-        "{authorizations:?}"
-    );
+    assert_eq!(response.status(), status, "{authorizations:?}");
     assert_eq!(runs, 0, "nothing behind the door ran");
     let told = response.headers()["www-authenticate"].to_str().unwrap();
     assert!(told.starts_with(r#"Bearer realm="user-service""#), "{told}");
     assert!(told.contains(challenge), "{told}");
     let problem: Problem = serde_json::from_slice(&body(response).await).unwrap();
-    assert_eq!(problem.kind(), "unauthenticated");
+    assert_eq!(problem.kind(), kind);
     assert_eq!(problem.instance.as_deref(), Some("/users/7"));
     assert!(problem.correlation_id.is_some());
 }
@@ -105,7 +111,9 @@ async fn g10_closed_to_a_token_of_another_ring_or_audience() {
     let (_, mut claims) = open(&token);
     claims["aud"] = "payment-service".into();
     let elsewhere = close(&header(&keyring, "EdDSA"), &claims, sign_as(&keyring));
-    assert_refused(&keyring, &[format!("Bearer {elsewhere}")], "audience").await;
+    let misdirected = (StatusCode::MISDIRECTED_REQUEST, "misdirected");
+    let elsewhere = [format!("Bearer {elsewhere}")];
+    assert_refused_as(&keyring, &elsewhere, "audience", misdirected).await;
 }
 
 #[tokio::test]

@@ -115,6 +115,40 @@ async fn an_order_goes_through_processes_that_know_only_the_hub_and_the_hub_may_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn g10_closed_a_foreign_program_uses_the_hub_with_the_token_that_it_was_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let hub = Process::start(folder, &["serve", "hub", "--listen", "127.0.0.1:0"]);
+    let services = "/v1/registry/services";
+    let stranger = hub.customer("address");
+    let refused = stranger.get(services).await.expect("an answer");
+    assert_eq!(refused.status, 401);
+
+    for (arguments, status) in [
+        (&["token", "billing-service"][..], 200),
+        (&["token", "billing-service", "--lifetime", "720h"], 200),
+        (&["token", "billing-service", "--for", "user-service"], 421),
+    ] {
+        let made = json(folder, arguments);
+        let bearer = format!("Bearer {}", made["token"].as_str().expect("a token"));
+        let program = stranger.clone().with_header("authorization", &bearer);
+        let answer = program.get(services).await.expect("an answer");
+        assert_eq!(answer.status, status, "{arguments:?}: {answer:?}");
+    }
+    for (wrong, why) in [
+        (["--for", "usr-service"], "there is no service usr-service"),
+        (["--lifetime", "721h"], "it is from 1s to 720h"),
+    ] {
+        let refused = run(
+            folder,
+            &[&["token", "billing-service"][..], &wrong].concat(),
+        );
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_joins_a_shop_in_one_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

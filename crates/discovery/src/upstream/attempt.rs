@@ -186,8 +186,10 @@ impl Attempt {
             match self.send_to(member, request).await {
                 // Somebody else took the last place; nothing was sent.
                 Err(Error::CircuitOpen { .. }) => {}
-                // Nothing was sent either.
-                Err(error @ Error::Connect { .. }) if request.body.is_whole() => {
+                // Nothing was sent either, or to somebody who has not touched it.
+                Err(error @ (Error::Connect { .. } | Error::Misdirected { .. }))
+                    if request.body.is_whole() =>
+                {
                     failure = Some(error);
                 }
                 ended => {
@@ -224,6 +226,13 @@ impl Attempt {
         let call = Call::new(&self.shared.members, member, permit);
         let flight = Flight::new(&member.condition);
         match self.shared.http.request(sent).await {
+            Ok(answer) if answer.status() == StatusCode::MISDIRECTED_REQUEST => {
+                call.ended(Ended::Badly);
+                Err(Error::Misdirected {
+                    service: self.shared.name(),
+                    address: member.instance.address,
+                })
+            }
             Ok(answer) => {
                 let said = Said::by(&answer);
                 call.ended(said.instance);
