@@ -138,6 +138,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The URL of the registry cannot be used.
+    #[error("the URL of the registry cannot be used: {reason}; write `nats://host:4222`")]
+    RegistryUrl {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No token for the service could be minted.
     #[error("no token for {service}")]
     Token {
@@ -171,6 +177,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::HubUrl { .. } => "hub-url",
             Self::Misdirected { .. } => "misdirected",
+            Self::RegistryUrl { .. } => "registry-url",
             Self::Token { .. } => "token",
         }
     }
@@ -227,6 +234,7 @@ impl From<Error> for Problem {
             | Error::DuplicateId { .. }
             | Error::Refused { .. }
             | Error::HubUrl { .. }
+            | Error::RegistryUrl { .. }
             | Error::Token { .. } => Self::internal(),
         }
     }

@@ -40,5 +40,7 @@ pub use client::{Client, Clients, Configuration, Policies};
 pub use env::http::{Connector, HttpClient, http_client, http_client_within};
 pub use error::{Error, Result};
 pub use instance::Instance;
+#[cfg(feature = "nats")]
+pub use registry::NatsKv;
 pub use registry::{HUB, Hub, InProcess, Registry, StaticList, Ttl};
 pub use upstream::{Policy, Protected, Settings, Upstream};

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`InProcess`] | in the memory of this process |
 //! | [`Hub`] | at a hub, over HTTP; `outrigger-hub` is the server |
+//! | `NatsKv` | in a bucket of NATS JetStream; with the feature `nats` |
 //! | [`StaticList`] | nowhere: they are known beforehand |
 
 mod hub;
 mod in_process;
 mod instances;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod static_list;
 
 use std::time::Duration;
@@ -21,6 +24,8 @@ use crate::{Instance, Result};
 pub use hub::{HUB, Hub, Listed, Page};
 pub use in_process::{InProcess, Known};
 pub use instances::Instances;
+#[cfg(feature = "nats")]
+pub use nats::NatsKv;
 pub use static_list::StaticList;
 
 /// Knows which instances of which services there are.

@@ -7,7 +7,7 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
-use outrigger_discovery::{Hub, InProcess, Registry, Ttl};
+use outrigger_discovery::{Hub, InProcess, Registry, StaticList, Ttl};
 use tokio_util::sync::CancellationToken;
 
 const TTL: Duration = Duration::from_secs(1);
@@ -64,6 +64,7 @@ macro_rules! backends {
             use super::*;
 
             hold_to!($backend:
+                what_is_there_is_read_by_service,
                 an_instance_is_seen_as_it_was_registered,
                 a_watcher_sees_every_change_of_its_service,
                 registering_again_replaces,
@@ -78,3 +79,35 @@ macro_rules! backends {
 }
 
 backends!(memory: in_process, hub_over_http: over_http);
+
+/// One that cannot be written is held to the reading half.
+async fn known_beforehand() -> Fixture {
+    Fixture {
+        registry: Arc::new(StaticList::new(conformance::suite::known_beforehand())),
+        _alive: Box::new(()),
+    }
+}
+
+mod static_list {
+    use super::*;
+
+    hold_to!(known_beforehand: what_is_there_is_read_by_service);
+}
+
+#[cfg(feature = "nats")]
+async fn in_nats() -> Fixture {
+    let server = servers::Nats::start(servers::nats::Options::default()).await;
+    let server = server.expect("a server");
+    let options = outrigger_discovery::registry::nats::Options {
+        ttl: Ttl::of(TTL),
+        ..outrigger_discovery::registry::nats::Options::default()
+    };
+    let registry = outrigger_discovery::NatsKv::connect(&server.url(), options).await;
+    Fixture {
+        registry: Arc::new(registry.expect("a registry")),
+        _alive: Box::new(server),
+    }
+}
+
+#[cfg(feature = "nats")]
+backends!(nats: in_nats);

@@ -59,6 +59,11 @@ pub enum Error {
     },
     /// The others are to be found in two ways.
     #[error(
+        "`discovery.registry` is set, and a hub or `peers` besides, and the others are found in one way: leave one of them out"
+    )]
+    RegistryAndMore,
+    /// The others are to be found in two ways.
+    #[error(
         "the settings name a hub, {url}, and `peers` besides, and the others are found in one way: leave one of them out"
     )]
     HubAndPeers {

@@ -11,7 +11,8 @@ use std::{
 };
 
 use discovery::{
-    Clients, Configuration, Hub, InProcess, Instance, Policies, Registry, StaticList, Ttl,
+    Clients, Configuration, Hub, InProcess, Instance, NatsKv, Policies, Registry, StaticList, Ttl,
+    registry::nats,
 };
 use env::chain;
 use events::{Bus, HubBus};
@@ -106,15 +107,29 @@ impl Platform {
     }
 
     /// What `service` (or the gateway) needs in a process of its own. The others are those of the hub that the settings name,
-    /// which it joins as soon as the hub is there; without one, they are where `peers` say. Its files lie where those of all
+    /// which it joins as soon as the hub is there, or of the registry in NATS; without either, they are where `peers` say. Its files lie where those of all
     /// services do, so the processes of one machine share the keys and, by default, the bus in the data folder: one process
     /// a service, for the members of a group must be in one. What another process has published is seen there within five
     /// seconds.
     ///
     /// # Errors
-    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], and [`Error::Start`] for a hub or a peer whose address is none.
+    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], [`Error::RegistryAndMore`], and [`Error::Start`] for a hub or a peer whose address is none.
     pub async fn alone(settings: Settings, service: &str) -> Result<Self> {
         let keyring = prepare(&settings)?;
+        if let Some(url) = &settings.discovery.registry {
+            if settings.hub.url.is_some() || !settings.peers.is_empty() {
+                return Err(Error::RegistryAndMore);
+            }
+            let options = nats::Options {
+                ttl: Ttl::of(settings.discovery.ttl),
+                ..nats::Options::default()
+            };
+            let registry = NatsKv::connect(url.reveal(), options).await;
+            let registry = Arc::new(registry.map_err(Error::start(service, "registry"))?);
+            let mut platform = Self::on(settings, keyring, registry).await?;
+            platform.own = own_address(ANYWHERE);
+            return Ok(platform);
+        }
         let Some(url) = &settings.hub.url else {
             let peers = peers(&settings).await?;
             return Self::on(settings, keyring, Arc::new(StaticList::new(peers))).await;

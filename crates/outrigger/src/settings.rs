@@ -162,6 +162,10 @@ impl Default for Gateway {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Discovery {
+    /// The registry of processes that have no hub: the URL of NATS, such as `nats://host:4222`, which keeps it in the bucket
+    /// `registry`. Default none. It may hold a password, so it is never printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Secret>,
     /// How often an instance says that it lives. Default `30s`.
     #[serde(with = "friendly")]
     pub heartbeat: Duration,
@@ -177,6 +181,7 @@ pub struct Discovery {
 impl Default for Discovery {
     fn default() -> Self {
         Self {
+            registry: None,
             heartbeat: Duration::from_secs(30),
             ttl: Duration::from_secs(90),
             advertise: None,

@@ -27,6 +27,34 @@ async fn register(registry: &Arc<dyn Registry>, instance: Instance) {
     registry.register(instance).await.expect("registered");
 }
 
+/// What a registry holds that cannot be written.
+pub(crate) fn known_beforehand() -> Vec<Instance> {
+    vec![
+        instance("user-service", "a", 1).zone("north"),
+        instance("user-service", "b", 2).weight(7),
+        instance("order-service", "c", 3),
+    ]
+}
+
+/// The reading half of the suite, also for a registry that has these instances and cannot be written.
+pub(crate) async fn what_is_there_is_read_by_service(registry: Arc<dyn Registry>) {
+    let known = known_beforehand();
+    for instance in &known {
+        register(&registry, instance.clone()).await;
+    }
+    let mut users = registry.watch("user-service");
+    ids(&mut users, &["a", "b"]).await;
+    let seen: Vec<Instance> = users.borrow().iter().map(|it| (**it).clone()).collect();
+    assert_eq!(seen, known[..2]);
+    ids(&mut registry.watch("order-service"), &["c"]).await;
+    let mut none = registry.watch("payment-service");
+    let told = env::timeout(SOON, none.wait_for(Instances::is_known)).await;
+    assert!(told.expect("told").expect("kept").is_empty());
+    let services = registry.services().await.expect("answered");
+    assert_eq!(services, ["order-service", "user-service"]);
+    assert!(registry.heartbeat("a").await.expect("answered"));
+}
+
 /// Whoever watches sees an instance with all that was said of it, also one that was there before.
 pub(crate) async fn an_instance_is_seen_as_it_was_registered(registry: Arc<dyn Registry>) {
     let mut told = instance("user-service", "a", 1)
