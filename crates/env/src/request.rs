@@ -5,7 +5,8 @@
 
 use std::{future::Future, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Instant};
 
@@ -15,8 +16,36 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id
 pub const REQUEST_DEADLINE: HeaderName = HeaderName::from_static("x-request-deadline");
 /// The client's name for a request that must take effect once, however often it is sent.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// How much the request matters: `low` or `critical`; without it, it is `normal`.
+pub const PRIORITY: HeaderName = HeaderName::from_static("x-outrigger-priority");
 /// The longest correlation id that is kept, in bytes; a longer or unprintable one is replaced.
 pub const CORRELATION_ID_LIMIT: usize = 128;
+
+/// How much a request matters when there is too much to do.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// It can be made later: a batch, a prefetch.
+    Low,
+    /// What most are. The default.
+    #[default]
+    Normal,
+    /// Without it the business stands still, or the system is blind: a payment, a health check.
+    Critical,
+}
+
+impl Priority {
+    /// Its word: `low`, `normal` or `critical`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::Critical => "critical",
+        }
+    }
+}
 
 tokio::task_local! {
     static CURRENT: RequestContext;
@@ -31,6 +60,8 @@ pub struct RequestContext {
     pub causation_id: Option<String>,
     /// When the caller stops waiting, if it said so.
     pub deadline: Option<Instant>,
+    /// How much all this matters.
+    pub priority: Priority,
 }
 
 impl RequestContext {
@@ -45,6 +76,7 @@ impl RequestContext {
             correlation_id: correlation_id.into(),
             causation_id: None,
             deadline: None,
+            priority: Priority::Normal,
         }
     }
 
@@ -64,6 +96,12 @@ impl RequestContext {
         self
     }
 
+    /// The same context for something that matters so much.
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// How long the caller will still wait; `None` when it set no deadline.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
@@ -75,7 +113,12 @@ impl RequestContext {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let context = text(&CORRELATION_ID)
             .filter(|id| !id.is_empty() && id.len() <= CORRELATION_ID_LIMIT)
-            .map_or_else(Self::new, Self::correlated);
+            .map_or_else(Self::new, Self::correlated)
+            .with_priority(match text(&PRIORITY) {
+                Some("low") => Priority::Low,
+                Some("critical") => Priority::Critical,
+                _ => Priority::Normal,
+            });
         match text(&REQUEST_DEADLINE).and_then(|millis| millis.parse::<u32>().ok()) {
             Some(millis) => context.within(Duration::from_millis(millis.into())),
             None => context,
@@ -84,9 +127,13 @@ impl RequestContext {
 
     /// Writes the context into the headers of a call.
     pub fn write_headers(&self, headers: &mut http::HeaderMap) {
-        if let Ok(value) = http::HeaderValue::from_str(&self.correlation_id) {
+        if let Ok(value) = HeaderValue::from_str(&self.correlation_id) {
             headers.insert(CORRELATION_ID, value);
         }
+        match self.priority {
+            Priority::Normal => headers.remove(PRIORITY),
+            priority => headers.insert(PRIORITY, HeaderValue::from_static(priority.name())),
+        };
         if let Some(remaining) = self.remaining() {
             let millis = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
             headers.insert(REQUEST_DEADLINE, millis.into());

@@ -20,14 +20,17 @@
 //! # Ok::<(), outrigger_gateway::Error>(())
 //! ```
 
+mod admission;
 mod units;
 
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
+use env::request::Priority;
 use http::Method;
 use resilience::rate_limit::Limit;
 use serde::Deserialize;
 
+pub use admission::Admission;
 pub use units::Size;
 
 use crate::{Error, router::Router};
@@ -39,6 +42,8 @@ use crate::{Error, router::Router};
 pub struct Config {
     /// `[limits]`: what a request may take.
     pub limits: Limits,
+    /// `[admission]`: how much of each route is under way at once before requests are refused.
+    pub admission: Admission,
     /// `[cache]`: the memory of the cache, which all routes share.
     pub cache: Cache,
     /// `[[route]]`: where requests go, in the order of the file. No two match the same request.
@@ -117,6 +122,10 @@ pub struct Route {
     /// How often one client may ask. Default: as often as it likes.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
+    /// How much its requests matter when there is too much to do: `low`, `normal` or `critical`. Services are told. Default
+    /// `normal`.
+    #[serde(default)]
+    pub priority: Priority,
     /// In place of `limits.timeout`.
     #[serde(default, deserialize_with = "units::some_duration")]
     pub timeout: Option<Duration>,

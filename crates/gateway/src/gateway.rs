@@ -59,8 +59,10 @@ impl Gateway {
     ) -> Result<Self, Error> {
         let router = Router::new(&config.routes)?;
         let store = Store::new(&config.cache);
-        let stack =
-            |route: &Route| stack::route(route, &config.limits, &store, services(&route.service));
+        let stack = |route: &Route| {
+            let service = services(&route.service);
+            stack::route(route, &config.limits, &config.admission, &store, service)
+        };
         let stacks = config.routes.iter().map(stack).collect();
         let performance = PerformanceMonitor::default();
         let front = stack::front(

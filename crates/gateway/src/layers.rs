@@ -6,6 +6,7 @@ pub mod admission;
 pub mod deadline;
 pub mod dispatch;
 pub mod head;
+pub mod overload;
 pub mod problems;
 pub mod proxy;
 pub mod rate_limit;

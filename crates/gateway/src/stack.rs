@@ -10,11 +10,11 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     Config, Route,
     cache::{CacheLayer, Store},
-    config::Limits,
+    config::{Admission, Limits},
     layers::{
         Boxed, admission::AdmissionLayer, deadline::DeadlineLayer, dispatch::Dispatch,
-        head::HeadLayer, problems::ProblemsLayer, proxy::ProxyLayer, rate_limit::RateLimitLayer,
-        upload::UploadLayer,
+        head::HeadLayer, overload::OverloadLayer, problems::ProblemsLayer, proxy::ProxyLayer,
+        rate_limit::RateLimitLayer, upload::UploadLayer,
     },
     router::Router,
 };
@@ -47,13 +47,21 @@ pub fn front(
 }
 
 /// What the requests of one route pass, down to `service`.
-pub fn route(route: &Route, limits: &Limits, store: &Store, service: Boxed) -> Boxed {
+pub fn route(
+    route: &Route,
+    limits: &Limits,
+    admission: &Admission,
+    store: &Store,
+    service: Boxed,
+) -> Boxed {
     let stack = ServiceBuilder::new()
         // Before all that costs, answers from the cache included. It counts each gateway by itself.
         .option_layer(route.rate_limit.as_ref().map(RateLimitLayer::new))
         // Before the deadline: a hit needs none. Also where nothing is cached, for a write makes stale what
         // another route has stored of the same path.
         .layer(CacheLayer::new(store.clone(), route.cache))
+        // Behind the cache, whose hits cost nothing; before the deadline, which tells it what took too long.
+        .layer(OverloadLayer::new(admission.gate(), route.priority))
         // The wait for the head of the answer, the upload included. A body that streams on has all the time
         // that it needs, as long as it is not silent.
         .layer(DeadlineLayer::new(route.timeout.unwrap_or(limits.timeout)))

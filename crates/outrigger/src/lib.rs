@@ -32,6 +32,7 @@
 //! | `decisions` | what the layers of calls decide, in the figures |
 //! | [`lifecycle`], `retention` | start, readiness, registration, graceful stop; what is forgotten meanwhile |
 //! | [`server`], [`endpoints`], [`extract`], [`rejection`] | HTTP |
+//! | `admission` | what an API takes on, and what it refuses early (G9) |
 //! | [`idempotency`] | requests with an `Idempotency-Key` |
 //! | [`dead_letters`] | what could not be handled, for operators |
 //! | [`rewind`], [`groups`] | a service goes back on the bus; what is left there of one that is no more |
@@ -39,6 +40,7 @@
 //! | [`operator`], `operations` | the sagas of a system, for those who look after it: in its databases, and over HTTP |
 //! | [`invariant`] | what must be true of a system's data, and looking at it |
 
+mod admission;
 pub mod asyncapi;
 pub mod boundary;
 pub mod client;

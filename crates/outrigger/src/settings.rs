@@ -4,6 +4,7 @@
 //! the nearest key that exists ([`env::config`]).
 
 mod addresses;
+pub mod admission;
 pub mod calls;
 mod hub;
 pub mod values;
@@ -20,6 +21,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 pub use addresses::Addresses;
+pub use admission::Admission;
 pub use calls::Calls;
 pub use hub::{Advertised, Hub, NotReachable};
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub calls: Calls,
     /// The hub of a system of many processes.
     pub hub: Hub,
+    /// How much services take on before they refuse.
+    pub admission: Admission,
     /// How messages are handled.
     pub messaging: Messaging,
     /// How requests with an `Idempotency-Key` are remembered.
@@ -69,6 +73,7 @@ impl Default for Settings {
             discovery: Discovery::default(),
             calls: Calls::default(),
             hub: Hub::default(),
+            admission: Admission::default(),
             messaging: Messaging::default(),
             idempotency: Idempotency::default(),
             invariants: Invariants::default(),

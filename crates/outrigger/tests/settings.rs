@@ -126,6 +126,7 @@ fn what_the_guide_shows_can_be_read_and_its_defaults_are_the_defaults() {
                 for section in [
                     "gateway",
                     "discovery",
+                    "admission",
                     "messaging",
                     "idempotency",
                     "invariants",

@@ -12,6 +12,7 @@
 //! | [`adaptive`] | as many calls at once as are answered without a queue |
 //! | [`hedge`] | a second request where an answer takes long |
 //! | [`shed`] | the fuller it is, the more important a request must be |
+//! | [`admission`] | the two together, before each kind of request of a server |
 //! | [`rate_limit`] | so many requests for each key and time (GCRA), and a word on when to come again |
 //! | [`fallback`] | a second best answer in place of a failure |
 //! | [`observe`] | being told what all of them decide |
@@ -30,6 +31,7 @@
 //! ```
 
 pub mod adaptive;
+pub mod admission;
 pub mod breaker;
 pub mod bulkhead;
 pub mod deadline;

@@ -5,6 +5,7 @@
 //! by the system's description, whatever is asked of it. Names follow OpenTelemetry's conventions in
 //! their Prometheus form.
 
+mod admission;
 mod calls;
 mod http;
 mod messaging;
@@ -60,6 +61,7 @@ pub struct Metrics {
 struct Inner {
     service: Arc<str>,
     registry: Mutex<Named>,
+    admission: admission::Families,
     calls: calls::Families,
     http: http::Families,
     messaging: messaging::Families,
@@ -79,6 +81,7 @@ impl Metrics {
             registry: Registry::with_labels(std::iter::once(label)),
             names: BTreeSet::new(),
         };
+        let admission = admission::Families::register(&mut named);
         let calls = calls::Families::register(&mut named);
         let http = http::Families::register(&mut named);
         let messaging = messaging::Families::register(&mut named);
@@ -87,6 +90,7 @@ impl Metrics {
             inner: Arc::new(Inner {
                 service: service.into(),
                 registry: Mutex::new(named),
+                admission,
                 calls,
                 http,
                 messaging,

@@ -3,6 +3,7 @@
 mod anything;
 mod door;
 mod hygiene;
+mod overload;
 mod rate_limit;
 mod refusals;
 mod sockets;

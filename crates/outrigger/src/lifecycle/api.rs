@@ -14,7 +14,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{closing, stages::Life};
 use crate::{
-    Context, Platform, Service, dead_letters,
+    Context, Platform, Service,
+    admission::AdmissionLayer,
+    dead_letters,
     endpoints::{self, Probes},
     idempotency, operations,
 };
@@ -52,6 +54,12 @@ pub(super) fn app(
         .layer(from_fn_with_state(keys, idempotency::layer))
         // Nothing of the API is reached without a token (G10).
         .layer(RequireToken::new(verifier.clone(), identity::CALL))
+        // Before the token is looked at, for a refusal must cost next to nothing; not around operators, who come when there
+        // is too much to do (G9).
+        .layer(AdmissionLayer {
+            settings: platform.settings().admission.gate(),
+            metrics: context.metrics().clone(),
+        })
         // Beside the API: its callers have no say here, nor have operators there.
         .merge(dead_letters::routes(context.clone(), verifier.clone()))
         .merge(operations::routes(context.clone(), verifier))

@@ -22,6 +22,8 @@ pub struct Settings {
     pub most: u32,
     /// So many times longer than in the long run a call may take before the limit shrinks. Default 1.5.
     pub tolerance: f64,
+    /// A call that takes less is no sign of a queue, however little it takes alone. Default 0: each may be one.
+    pub unhurried: Duration,
     /// How far one call moves the limit, from 0 to 1. Default 0.2.
     pub smoothing: f64,
     /// After so many rounds, of as many calls as the limit, it is measured what a call takes alone. Default 100, which
@@ -36,6 +38,7 @@ impl Default for Settings {
             least: 4,
             most: 1_000,
             tolerance: 1.5,
+            unhurried: Duration::ZERO,
             smoothing: 0.2,
             rounds: 100,
         }
@@ -142,7 +145,8 @@ impl Gradient {
     }
 
     fn tried(&mut self) {
-        let gradient = (self.settings.tolerance * self.alone.is / self.now).clamp(0.5, 1.0);
+        let alone = self.alone.is.max(self.settings.unhurried.as_secs_f64());
+        let gradient = (self.settings.tolerance * alone / self.now).clamp(0.5, 1.0);
         let wanted = self.limit * gradient + QUEUE;
         self.set(self.limit + (wanted - self.limit) * self.smoothing());
         self.until = self.until.saturating_sub(1);

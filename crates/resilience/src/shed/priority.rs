@@ -1,16 +1,6 @@
 //! How much of the capacity each priority may fill: a plain function.
 
-/// How much a request matters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// It can be made later: a batch, a prefetch.
-    Low,
-    /// What most are. The default.
-    #[default]
-    Normal,
-    /// Without it the business stands still, or the system is blind: a payment, a health check.
-    Critical,
-}
+pub use env::request::Priority;
 
 /// The share of the capacity up to which requests of a priority are taken. Critical ones are taken up to all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
