@@ -1,4 +1,4 @@
-//! `check`: whether the description keeps its own rules, and its messages their contracts.
+//! `check`: whether the description keeps its own rules, its messages their contracts, and its calls their bounds.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,14 +7,17 @@ use std::{
 
 use clap::Args;
 use outrigger::{
-    System,
+    Settings, System,
     contracts::{self, Difference},
 };
 use serde_json::json;
 
 use crate::{Error, Global, Output, note, say};
 
-/// Check the description of the system: boundaries, dependencies, routes, and the contracts of its messages
+/// Check the description of the system: boundaries, dependencies, routes, calls, and the contracts of its messages
+///
+/// With the policies of calls in the settings, one request may not become too many by retries, and no caller may wait for
+/// less time than the one it calls waits for others.
 ///
 /// Each message has a JSON Schema, and the schemas are committed. A change that readers cannot take, of events that
 /// are stored or on their way, is refused until the message has a new version.
@@ -35,6 +38,7 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(&self, system: &System, global: &Global) -> Result<ExitCode, Error> {
         let violations = system.violations();
+        let risks = system.risks(&Settings::load(&global.config, [])?)?;
         let folder = self.contracts.as_deref().or(system.contracts_folder());
         let folder = folder.map(from_here);
         let mut written = Vec::new();
@@ -50,11 +54,12 @@ impl Check {
                 "the schemas of messages are not compared: name their folder with `System::contracts` or --contracts",
             ),
         }
-        let well = violations.is_empty() && differences.is_empty();
+        let well = violations.is_empty() && risks.is_empty() && differences.is_empty();
         match global.output {
             Output::Json => say(json!({
                 "system": system.name(),
                 "violations": texts(&violations),
+                "risks": texts(&risks),
                 "contracts": differences.iter().map(described).collect::<Vec<_>>(),
                 "written": written,
             })),
@@ -63,6 +68,9 @@ impl Check {
                     .iter()
                     .for_each(|file| say(format!("wrote {}", file.display())));
                 texts(&violations)
+                    .iter()
+                    .for_each(|text| say(format!("- {text}")));
+                texts(&risks)
                     .iter()
                     .for_each(|text| say(format!("- {text}")));
                 texts(&differences)

@@ -24,6 +24,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`system`], [`service`], [`boundary`] | the description, and the rules it must keep |
+//! | [`risk`] | what retries and time-outs together may lead to |
 //! | [`messages`], [`contracts`] | what services say to each other, held against what is committed (G12) |
 //! | [`asyncapi`], [`map`] | the description as a catalogue of messages, and as a map |
 //! | [`handler`], [`context`] | what handlers look like, and what they get |
@@ -66,6 +67,7 @@ pub mod rejection;
 mod reload;
 mod retention;
 pub mod rewind;
+pub mod risk;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -81,6 +83,7 @@ pub use lifecycle::{Running, RunningGateway, RunningHub, RunningService};
 pub use operator::Operator;
 pub use platform::Platform;
 pub use rejection::Rejection;
+pub use risk::Risk;
 pub use service::Service;
 pub use settings::Settings;
 pub use system::System;
