@@ -114,3 +114,25 @@ async fn an_answer_comes_whole_whose_request_was_made_again() {
     let body = answer.expect("answered").into_body().collect().await;
     assert_eq!(body.expect("read").to_bytes(), "lamp");
 }
+
+#[tokio::test]
+async fn g9_who_has_too_much_to_do_is_not_asked_again() {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let refuse = move || {
+        *count.lock().expect("unpoisoned") += 1;
+        async {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                [("x-outrigger-overloaded", "true"), ("retry-after", "1")],
+            )
+        }
+    };
+    let address = serve(Router::new().route("/orders", any(refuse))).await;
+    let upstream = clients(&[address]).upstream(SERVICE);
+    assert_eq!(
+        send(&upstream, Method::GET, false, Body::empty()).await,
+        503
+    );
+    assert_eq!(*asked.lock().expect("unpoisoned"), 1);
+}

@@ -18,6 +18,8 @@ pub const REQUEST_DEADLINE: HeaderName = HeaderName::from_static("x-request-dead
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How much the request matters: `low` or `critical`; without it, it is `normal`.
 pub const PRIORITY: HeaderName = HeaderName::from_static("x-outrigger-priority");
+/// Says of a refusal that there is too much to do: asking again at once, here or elsewhere, would make it worse.
+pub const OVERLOADED: HeaderName = HeaderName::from_static("x-outrigger-overloaded");
 /// The longest correlation id that is kept, in bytes; a longer or unprintable one is replaced.
 pub const CORRELATION_ID_LIMIT: usize = 128;
 

@@ -15,10 +15,10 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::StatusCode,
+    http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use env::{Problem, RequestContext};
+use env::{Problem, RequestContext, request::OVERLOADED};
 use futures::future::{BoxFuture, FutureExt, ready};
 use resilience::{
     adaptive::Ended,
@@ -141,7 +141,10 @@ fn late() -> Response {
 fn refused(overloaded: Overloaded) -> Response {
     let detail = "There is too much to do at the moment.";
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    Problem::new(status, "overloaded", detail)
-        .retry_after(overloaded.retry_after.as_secs().max(1))
-        .into_response()
+    let problem = Problem::new(status, "overloaded", detail);
+    let seconds = overloaded.retry_after.as_secs().max(1);
+    let mut refusal = problem.retry_after(seconds).into_response();
+    let headers = refusal.headers_mut();
+    headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+    refusal
 }

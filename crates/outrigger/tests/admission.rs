@@ -156,6 +156,7 @@ async fn g9_past_its_limit_an_api_refuses_at_once_and_is_seen_all_the_same() -> 
     let refused = place.ask("/work", RequestContext::new()).await?;
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(refused.headers()["x-outrigger-overloaded"], "true");
     let body = axum::body::to_bytes(refused.into_body(), 4096).await?;
     let problem: Problem = serde_json::from_slice(&body)?;
     assert_eq!(problem.kind(), "overloaded");

@@ -11,7 +11,10 @@ use std::{
 };
 
 use axum_core::body::Body;
-use env::{RequestContext, request::IDEMPOTENCY_KEY};
+use env::{
+    RequestContext,
+    request::{IDEMPOTENCY_KEY, OVERLOADED},
+};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header, request::Parts, uri};
 use resilience::{Breaker, breaker::Permit};
@@ -105,7 +108,8 @@ impl Said {
         };
         Self {
             instance,
-            again,
+            // Who waits for a place would take one from those who could have it.
+            again: again && !answer.headers().contains_key(OVERLOADED),
             after,
             overloaded,
         }

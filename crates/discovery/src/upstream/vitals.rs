@@ -1,13 +1,14 @@
 //! How a pool of instances is as a whole: whether too few are well to leave any out, and whether the nearest suffice.
 //!
-//! It is looked at ten times a second at most, by whichever pick comes; the others read what was found.
+//! It is looked at ten times a second at most, by whichever pick comes, and after every change; the others read what was
+//! found. What was found, when, and after how many changes is in one atomic word, so who looked before a change cannot hide
+//! it. The file is compiled a second time by `tests/loom.rs`, with the atomics of loom.
 
-use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use env::Instant;
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// So old may be what is known.
 const FRESH: Duration = Duration::from_millis(100);
@@ -15,13 +16,19 @@ const FRESH: Duration = Duration::from_millis(100);
 /// quarters of them well, all calls still stay.
 const SPARE: f64 = 1.4;
 
+/// The parts of the word, from its lowest bit: whether nobody is left out, the calls of a thousand that stay near, the
+/// milliseconds since the origin, and the changes until then.
+const NEAR: u32 = 1;
+const MILLIS: u32 = NEAR + 10;
+const CHANGES: u32 = MILLIS + 37;
+const THOUSAND: f64 = 1000.0;
+
 /// See the [module](self).
 pub(super) struct Vitals {
     origin: Instant,
-    /// When it was looked at, in milliseconds since the origin, and 1 more; 0 for never.
-    looked: AtomicU64,
-    /// Whether nobody is left out, in the lowest bit, and how many of a million calls stay near.
-    found: AtomicU32,
+    /// How often something happened.
+    changes: AtomicU32,
+    word: AtomicU64,
 }
 
 /// What was found.
@@ -46,34 +53,49 @@ impl Vitals {
     pub(super) fn new(origin: Instant) -> Self {
         Self {
             origin,
-            looked: AtomicU64::new(0),
-            found: AtomicU32::new(0),
+            // One that the word does not know of, so that the first pick looks.
+            changes: AtomicU32::new(1),
+            word: AtomicU64::new(0),
         }
     }
 
     /// What is known at `now`; `look` is asked when that is too old.
     pub(super) fn at(&self, now: Instant, look: impl FnOnce() -> Census) -> Found {
-        let since = now.saturating_duration_since(self.origin).as_millis() as u64 + 1;
-        let looked = self.looked.load(Ordering::Acquire);
-        if looked == 0 || since > looked + FRESH.as_millis() as u64 {
-            let census = look();
-            let near = match census.near {
-                (_, 0) => 0.0,
-                (well, all) => (SPARE * well as f64 / all as f64).min(1.0),
-            };
-            let found = ((near * 1e6) as u32) << 1 | u32::from(census.panics);
-            self.found.store(found, Ordering::Relaxed);
-            self.looked.store(since, Ordering::Release);
+        let changes = u64::from(self.changes.load(Ordering::Acquire));
+        let millis = now.saturating_duration_since(self.origin).as_millis() as u64;
+        let word = self.word.load(Ordering::Relaxed);
+        let same = word >> CHANGES == part(changes, CHANGES, u64::BITS);
+        let age = millis.saturating_sub(part(word >> MILLIS, MILLIS, CHANGES));
+        if same && age <= FRESH.as_millis() as u64 {
+            return found(word);
         }
-        let found = self.found.load(Ordering::Relaxed);
-        Found {
-            panics: found & 1 == 1,
-            near: f64::from(found >> 1) / 1e6,
-        }
+        let census = look();
+        let near = match census.near {
+            (_, 0) => 0.0,
+            (well, all) => (SPARE * well as f64 / all as f64).min(1.0),
+        };
+        let word = u64::from(census.panics)
+            | ((near * THOUSAND) as u64) << NEAR
+            | part(millis, MILLIS, CHANGES) << MILLIS
+            | changes << CHANGES;
+        self.word.store(word, Ordering::Relaxed);
+        found(word)
     }
 
     /// Something happened: the next pick looks again.
     pub(super) fn changed(&self) {
-        self.looked.store(0, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
+}
+
+fn found(word: u64) -> Found {
+    Found {
+        panics: word & 1 == 1,
+        near: part(word >> NEAR, NEAR, MILLIS) as f64 / THOUSAND,
+    }
+}
+
+/// As much of `value` as there is room for between two places of the word.
+fn part(value: u64, from: u32, to: u32) -> u64 {
+    value & ((1 << (to - from)) - 1)
 }
