@@ -59,7 +59,7 @@ pub(crate) enum Error {
     },
     /// Several processes would be in one group of an embedded bus in a file.
     #[error(
-        "several processes of {service} cannot share the bus in a file: set `messaging.bus` to NATS, or have one"
+        "several processes of {service} cannot share the bus in a file: leave `messaging.bus` out, so that it is that of the hub, or set it to NATS"
     )]
     ReplicasOnOneBus {
         /// The service.

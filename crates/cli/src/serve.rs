@@ -20,9 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Run one service, the gateway, or the hub, as a process of its own
 ///
 /// It joins the hub that --hub or `hub.url` names, registers there, and finds the others there; while the hub is away it
-/// goes on with what it knows. Without a hub it finds those that it calls under `[peers]` in the settings. It meets their
-/// events on the bus that `messaging.bus` names. Without one that is the embedded bus in the data folder, which the
-/// processes of this machine share as long as each service has one.
+/// goes on with what it knows. It meets their events on the bus that `messaging.bus` names, or else on that of the hub.
+/// Without a hub it finds those that it calls under `[peers]` in the settings, and the bus is by default a file in the
+/// data folder, which the processes of this machine share as long as each service has one.
 #[derive(Args)]
 #[command(after_help = "Examples:
   shop serve hub

@@ -14,7 +14,7 @@ use discovery::{
     Clients, Configuration, Hub, InProcess, Instance, NatsKv, Policies, Registry, StaticList, Ttl,
     registry::nats,
 };
-use env::chain;
+use env::{chain, config::Secret};
 use events::{Bus, HubBus};
 use identity::{CALL, Issuer, Keyring};
 use telemetry::Metrics;
@@ -107,14 +107,15 @@ impl Platform {
     }
 
     /// What `service` (or the gateway) needs in a process of its own. The others are those of the hub that the settings name,
-    /// which it joins as soon as the hub is there, or of the registry in NATS; without either, they are where `peers` say. Its files lie where those of all
-    /// services do, so the processes of one machine share the keys and, by default, the bus in the data folder: one process
-    /// a service, for the members of a group must be in one. What another process has published is seen there within five
-    /// seconds.
+    /// which it joins as soon as the hub is there, and whose bus it uses unless they name another; or those of the registry in
+    /// NATS; without either, they are where `peers` say. Its files lie where those of all services do, so the processes of
+    /// one machine share the keys and, without a hub, by default the bus in the data folder: one process a service then, for
+    /// the members of a group must be in one. What another process has published is seen there within five seconds.
     ///
     /// # Errors
-    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], [`Error::RegistryAndMore`], and [`Error::Start`] for a hub or a peer whose address is none.
-    pub async fn alone(settings: Settings, service: &str) -> Result<Self> {
+    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], [`Error::RegistryAndMore`], and [`Error::Start`] for a hub or
+    /// a peer whose address is none.
+    pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
         let keyring = prepare(&settings)?;
         if let Some(url) = &settings.discovery.registry {
             if settings.hub.url.is_some() || !settings.peers.is_empty() {
@@ -130,15 +131,17 @@ impl Platform {
             platform.own = own_address(ANYWHERE);
             return Ok(platform);
         }
-        let Some(url) = &settings.hub.url else {
+        let Some(url) = settings.hub.url.clone() else {
             let peers = peers(&settings).await?;
             return Self::on(settings, keyring, Arc::new(StaticList::new(peers))).await;
         };
         if !settings.peers.is_empty() {
-            return Err(Error::HubAndPeers { url: url.clone() });
+            return Err(Error::HubAndPeers { url });
         }
+        let of_hub = || Secret::new(url.as_str());
+        settings.messaging.bus.get_or_insert_with(of_hub);
         let issuer = bus::issuer(&keyring, service, &[CALL]);
-        let hub = Hub::new(url, Some(issuer)).map_err(Error::start(service, "registry"))?;
+        let hub = Hub::new(&url, Some(issuer)).map_err(Error::start(service, "registry"))?;
         let own = match hub.resolve().await {
             Ok(address) => own_address(address),
             Err(error) => {

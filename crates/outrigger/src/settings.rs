@@ -199,9 +199,8 @@ impl Default for Discovery {
 #[serde(deny_unknown_fields, default)]
 pub struct Messaging {
     /// The bus: the URL of NATS, such as `nats://host:4222`, with what [`events::nats::Options`] has as parameters, or that
-    /// of a hub, such as `http://host:7700`.
-    /// By default the embedded bus in the data folder, where no two processes may be of one service. It may hold a
-    /// password, so it is never printed.
+    /// of a hub, such as `http://host:7700`. By default that of the hub that a process joins; without one the embedded bus
+    /// in the data folder, where no two processes may be of one service. It may hold a password, so it is never printed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<Secret>,
     /// After how many failed deliveries a message becomes a dead letter. Default 8.

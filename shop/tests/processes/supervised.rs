@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use outrigger::env;
 use rustix::process::{Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use servers::{Nats, Postgres};
+use servers::Postgres;
 
 use crate::{
     child::{Process, json, pid, run},
@@ -93,7 +93,7 @@ async fn an_order_goes_through_a_killed_process_comes_back_and_all_stop_together
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_processes_of_a_service_share_its_work_on_servers() {
+async fn several_processes_of_a_service_share_its_work_on_postgresql_and_the_bus_of_the_hub() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let refused = run(
@@ -107,18 +107,13 @@ async fn several_processes_of_a_service_share_its_work_on_servers() {
     );
 
     let postgres = Postgres::start().await.expect("a server");
-    let nats = Nats::start(servers::nats::Options::default())
-        .await
-        .expect("a server");
     for service in shop::system().services() {
         let made = outrigger::data::provision(&postgres.url(), service.name(), "secret").await;
         made.expect("a database");
     }
     let settings = format!(
-        "database = \"postgres://{{service}}:secret@127.0.0.1:{}/{{service}}?pool_size=4\"\n\
-         [messaging]\nbus = \"{}\"\n",
-        postgres.port(),
-        nats.url()
+        "database = \"postgres://{{service}}:secret@127.0.0.1:{}/{{service}}?pool_size=4\"\n",
+        postgres.port()
     );
     std::fs::write(folder.join("outrigger.toml"), settings).expect("a file");
     let replicas = ["--replicas", "order-service=2,user-service=2"];

@@ -86,7 +86,7 @@ fn may_be_several(service: &str, settings: &Settings) -> Result<(), Error> {
         return Err(Error::ReplicasOnSqlite { service });
     }
     let bus = settings.messaging.bus.as_ref();
-    if bus.is_none_or(|bus| bus.reveal().starts_with("sqlite:")) {
+    if bus.is_some_and(|bus| bus.reveal().starts_with("sqlite:")) {
         return Err(Error::ReplicasOnOneBus { service });
     }
     if settings.service(&service).listen.port() != 0 {
