@@ -335,8 +335,17 @@ fn play(program: &Program, chances: &[u8]) -> (Stage, Participant) {
                     stage.hear(participant.replies[which].clone());
                 }
                 7 => {
-                    let begun = stage.journal.len() + 1;
-                    stage.elapse(u32::from(chance()) % begun as u32);
+                    let made = || stage.journal.iter().filter_map(Entry::made_at);
+                    let is_open =
+                        |seq: &u32| !stage.journal.contains(&Entry::Elapsed { seq: *seq });
+                    // Mostly what has not elapsed yet: a large program would take for ever to meet it by chance.
+                    let timers: Vec<u32> = match chance() % 8 {
+                        0 => made().collect(),
+                        _ => made().filter(is_open).collect(),
+                    };
+                    if !timers.is_empty() {
+                        stage.elapse(timers[usize::from(chance()) % timers.len()]);
+                    }
                 }
                 _ => {}
             },
