@@ -59,15 +59,7 @@ pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Closing> {
     });
     let (sql, rows): (_, Vec<Vec<Value>>) = match engine {
         Engine::Sqlite => (ONE, values.map(Vec::from).collect()),
-        Engine::Postgres => {
-            let mut columns = [const { Vec::new() }; 4];
-            for row in values {
-                for (column, value) in columns.iter_mut().zip(row) {
-                    column.push(value);
-                }
-            }
-            (ALL, vec![columns.map(Value::Array).into()])
-        }
+        Engine::Postgres => (ALL, vec![Value::columns(values).into()]),
     };
     let closing = |mut params: Vec<Value>| {
         params.push(now.clone());

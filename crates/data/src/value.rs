@@ -21,6 +21,17 @@ pub enum Value {
 }
 
 impl Value {
+    /// Rows as an [`Array`](Self::Array) for each column, for `unnest` to make rows of them again.
+    pub fn columns<const N: usize>(rows: impl IntoIterator<Item = [Self; N]>) -> [Self; N] {
+        let mut columns = [const { Vec::new() }; N];
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        columns.map(Self::Array)
+    }
+
     /// The kind of value, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -120,26 +120,7 @@ macro_rules! conforms {
     };
 }
 
-conforms! {
-    publishing_is_idempotent,
-    groups_are_independent_and_shared,
-    a_new_group_starts_at_the_beginning,
-    joining_only_adds_types,
-    joining_at_once_loses_nobodys_types,
-    a_type_is_left_out_by_saying_so,
-    g2_not_lost_and_g4_ordered_while_two_versions_run,
-    a_pattern_that_matches_nothing_is_refused,
-    waiting_ends_with_a_publication,
-    g4_ordered_one_event_of_a_key_at_a_time,
-    g4_ordered_what_is_put_off_holds_its_key_until_it_is_due,
-    g2_not_lost_when_a_subscription_ends,
-    a_wait_that_is_given_up_takes_nothing,
-    g4_ordered_a_group_is_given_again_what_came_since,
-    g4_ordered_going_back_waits_for_what_is_handled,
-    a_failure_on_the_way_back_changes_nothing,
-    a_group_that_is_unknown_cannot_go_back,
-    a_type_that_was_added_later_counts_on_the_way_back,
-}
+conformance::every_promise!(conforms);
 
 #[tokio::test]
 async fn g2_not_lost_when_the_bus_restarts() {

@@ -115,19 +115,14 @@ pub(crate) fn insert_at_commit(tx: &mut Transaction, rows: Vec<Row>) {
 
 /// The parameters of both: what goes into the row, and apart from it whether it is unseen.
 fn columns(rows: Vec<Row>) -> ([Value; 7], Value) {
-    let mut columns = [const { Vec::new() }; 6];
-    let mut all_unseen = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (values, unseen) = row.values();
-        for (column, value) in columns.iter_mut().zip(values) {
-            column.push(value);
-        }
-        all_unseen.push(unseen.into());
-    }
-    let [stream, version, name, schema, data, metadata] = columns.map(Value::Array);
+    let rows = rows.into_iter().map(|row| {
+        let ([stream, version, name, schema, data, metadata], unseen) = row.values();
+        [stream, version, name, schema, data, metadata, unseen.into()]
+    });
+    let [stream, version, name, schema, data, metadata, unseen] = Value::columns(rows);
     let recorded = env::now().into();
     let row = [stream, version, name, schema, data, metadata, recorded];
-    (row, Value::Array(all_unseen))
+    (row, unseen)
 }
 
 /// Lets the order go on after the greatest number that is stored.

@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "a backend may run a part of it in a file of its own"
 )]
 
@@ -19,6 +20,33 @@ use events::{Bus, Error, Subscription};
 use outrigger_events as events;
 
 use crate::support::{drain, drain_for, event, gather, ids, nothing, pace, soon, take};
+
+/// Gives `$run` the names of all that a bus must do, to make a test of each.
+macro_rules! every_promise {
+    ($run:ident) => {
+        $run! {
+            publishing_is_idempotent,
+            groups_are_independent_and_shared,
+            a_new_group_starts_at_the_beginning,
+            joining_only_adds_types,
+            joining_at_once_loses_nobodys_types,
+            a_type_is_left_out_by_saying_so,
+            g2_not_lost_and_g4_ordered_while_two_versions_run,
+            a_pattern_that_matches_nothing_is_refused,
+            waiting_ends_with_a_publication,
+            g4_ordered_one_event_of_a_key_at_a_time,
+            g4_ordered_what_is_put_off_holds_its_key_until_it_is_due,
+            g2_not_lost_when_a_subscription_ends,
+            a_wait_that_is_given_up_takes_nothing,
+            g4_ordered_a_group_is_given_again_what_came_since,
+            g4_ordered_going_back_waits_for_what_is_handled,
+            a_failure_on_the_way_back_changes_nothing,
+            a_group_that_is_unknown_cannot_go_back,
+            a_type_that_was_added_later_counts_on_the_way_back,
+        }
+    };
+}
+pub(crate) use every_promise;
 
 pub(crate) async fn join(bus: &Arc<dyn Bus>, group: &str, types: &[&str]) -> Box<dyn Subscription> {
     let types: Vec<String> = types.iter().map(|it| (*it).to_owned()).collect();
