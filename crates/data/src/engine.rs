@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Result, Row, Value, changes::Changes, postgres, sqlite, transaction::Closing};
+use crate::{Result, Row, Value, changes::Changes, postgres, sqlite, transaction::Statement};
 
 /// What keeps a database. For a library that must choose its SQL; services need not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +105,17 @@ impl Member {
         }
     }
 
+    /// What each of the statements changed.
+    pub(crate) async fn execute_all(&mut self, statements: &[Statement]) -> Result<Vec<u64>> {
+        match self {
+            Member::Sqlite(member) => statements
+                .iter()
+                .map(|Statement { sql, params }| member.execute(sql, params))
+                .collect(),
+            Member::Postgres(member) => Box::pin(member.execute_all(statements)).await,
+        }
+    }
+
     pub(crate) async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         match self {
             Member::Sqlite(member) => member.query(sql, params),
@@ -123,7 +134,7 @@ impl Member {
     /// Runs what is left, keeps what was written, and returns when it is durable.
     pub(crate) async fn commit(
         self,
-        closing: Vec<Closing>,
+        closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
         match self {

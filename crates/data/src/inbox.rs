@@ -2,7 +2,16 @@
 
 use env::Timestamp;
 
-use crate::{Database, Result, Transaction, params};
+use crate::{Database, Result, Statement, Transaction, params};
+
+/// Changes one row the first time that `group` handles the message, and none when it has done so before.
+pub fn receipt(group: &str, message_id: &str) -> Statement {
+    Statement::new(
+        "INSERT INTO outrigger_inbox (consumer, message_id, received_at) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING",
+        params![group, message_id, env::now()],
+    )
+}
 
 impl Transaction {
     /// Records that `group` handles the message now. True the first time; false when it has done so
@@ -13,14 +22,8 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn receive(&mut self, group: &str, message_id: &str) -> Result<bool> {
-        let inserted = self
-            .execute(
-                "INSERT INTO outrigger_inbox (consumer, message_id, received_at) VALUES ($1, $2, $3)
-                 ON CONFLICT DO NOTHING",
-                params![group, message_id, env::now()],
-            )
-            .await?;
-        Ok(inserted == 1)
+        let inserted = self.execute_all(vec![receipt(group, message_id)]).await?;
+        Ok(inserted == [1])
     }
 }
 

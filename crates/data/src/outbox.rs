@@ -10,7 +10,7 @@ pub mod sending;
 
 use env::Timestamp;
 
-use crate::{Changes, Database, Engine, Result, Row, Value, params, transaction::Closing};
+use crate::{Changes, Database, Engine, Result, Row, Value, params, transaction::Statement};
 
 /// The channel that a commit with messages wakes.
 pub(crate) const CHANNEL: &str = "outrigger_outbox";
@@ -44,7 +44,7 @@ impl Message {
 }
 
 /// What writes `messages`, in their order: of PostgreSQL one statement, which is one round trip.
-pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Closing> {
+pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Statement> {
     const ONE: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at) VALUES ($1, $2, $3, $4, $5)";
     const ALL: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at)
          SELECT id, topic, key, payload, $5::bigint
@@ -63,7 +63,7 @@ pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Closing> {
     };
     let closing = |mut params: Vec<Value>| {
         params.push(now.clone());
-        Closing {
+        Statement {
             sql: sql.into(),
             params,
         }

@@ -23,36 +23,25 @@ pub struct Timer {
 }
 
 impl Transaction {
-    /// Sets a timer, or moves the one with the same id.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn schedule(&mut self, timer: &Timer) -> Result<()> {
+    /// Sets a timer, or moves the one with the same id, as [`execute_later`](Self::execute_later) does.
+    pub fn schedule(&mut self, timer: Timer) {
         let Timer {
             id,
             kind,
             due,
             payload,
         } = timer;
-        self.execute(
+        self.execute_later(
             "INSERT INTO outrigger_timers (id, kind, due, payload) VALUES ($1, $2, $3, $4)
              ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, due = excluded.due, payload = excluded.payload",
             params![id, kind, due, payload],
-        )
-        .await?;
+        );
         self.notify(CHANNEL);
-        Ok(())
     }
 
-    /// Removes a timer; whether there was one.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn cancel_timer(&mut self, id: &str) -> Result<bool> {
-        Ok(self
-            .execute("DELETE FROM outrigger_timers WHERE id = $1", params![id])
-            .await?
-            == 1)
+    /// Removes a timer, if there is one, as [`execute_later`](Self::execute_later) does.
+    pub fn cancel_timer(&mut self, id: &str) {
+        self.execute_later("DELETE FROM outrigger_timers WHERE id = $1", params![id]);
     }
 
     /// Removes a timer in order to act on it; whether there was one that nobody else is acting on. Of several

@@ -30,17 +30,29 @@ pub struct Transaction {
     engine: Engine,
     owner: Owner,
     outbox: Vec<Message>,
-    closing: Vec<Closing>,
+    /// What runs before anything else does.
+    later: Vec<Statement>,
     notified: BTreeSet<&'static str>,
     state: State,
     /// Where it goes when it is dropped, instead of ending.
     home: Option<Home>,
 }
 
-/// A statement that runs when the transaction commits.
-pub(crate) struct Closing {
+/// A statement with its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
     pub(crate) sql: Cow<'static, str>,
     pub(crate) params: Vec<Value>,
+}
+
+impl Statement {
+    /// `sql` with what it calls `$1` and so on.
+    pub fn new(sql: impl Into<Cow<'static, str>>, params: impl Into<Vec<Value>>) -> Self {
+        Self {
+            sql: sql.into(),
+            params: params.into(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +72,7 @@ impl Transaction {
             member: Some(member),
             owner,
             outbox: Vec::new(),
-            closing: Vec::new(),
+            later: Vec::new(),
             notified: BTreeSet::new(),
             state: State::Whole,
             home: None,
@@ -103,8 +115,47 @@ impl Transaction {
     /// `PRAGMA` and the like.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         self.start()?;
-        let outcome = self.member()?.execute(sql, params).await;
+        let mut all = mem::take(&mut self.later);
+        let member = self.member()?;
+        let outcome = if all.is_empty() {
+            member.execute(sql, params).await
+        } else {
+            all.push(Statement::new(sql.to_owned(), params));
+            let counts = member.execute_all(&all).await;
+            counts.map(|counts| counts.last().copied().unwrap_or_default())
+        };
         self.note(outcome)
+    }
+
+    /// Runs statements one after the other, of which none needs what another one answers; what each of them changed, as
+    /// [`execute`](Self::execute) says. On PostgreSQL they are on their way together, which is one round trip.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute), of the first that failed.
+    pub async fn execute_all(&mut self, statements: Vec<Statement>) -> Result<Vec<u64>> {
+        self.start()?;
+        let mut all = mem::take(&mut self.later);
+        let before = all.len();
+        all.extend(statements);
+        let outcome = match all.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.member()?.execute_all(&all).await,
+        };
+        let counts = self.note(outcome)?;
+        Ok(counts.into_iter().skip(before).collect())
+    }
+
+    /// Has a statement run before the next one of this transaction, or when it commits. Nobody is told what it changed; its
+    /// error is that of what it runs with. On PostgreSQL the two are on their way together, and the transaction takes a
+    /// round trip less.
+    ///
+    /// Where nothing may be kept, the statement has to fail.
+    pub fn execute_later(
+        &mut self,
+        sql: impl Into<Cow<'static, str>>,
+        params: impl Into<Vec<Value>>,
+    ) {
+        self.later.push(Statement::new(sql, params));
     }
 
     /// All rows of a query, or of a statement with `RETURNING`. Bound it with `LIMIT`.
@@ -112,6 +163,7 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        self.catch_up().await?;
         self.start()?;
         let outcome = self.member()?.query(sql, params).await;
         self.note(outcome)
@@ -125,24 +177,9 @@ impl Transaction {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// Has a statement run when this transaction commits, after everything else. On PostgreSQL the two are on their way
-    /// together, and the transaction takes a round trip less.
-    ///
-    /// Where nothing may be kept, the statement has to fail: what it did is seen by nobody before it is durable. Its
-    /// error is that of [`commit`](Self::commit).
-    pub fn execute_at_commit(
-        &mut self,
-        sql: impl Into<Cow<'static, str>>,
-        params: impl Into<Vec<Value>>,
-    ) {
-        self.closing.push(Closing {
-            sql: sql.into(),
-            params: params.into(),
-        });
-    }
-
     /// Runs several statements without parameters.
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<()> {
+        self.catch_up().await?;
         self.start()?;
         let outcome = self.member()?.batch(sql).await;
         self.note(outcome)
@@ -166,9 +203,9 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotCommitted`]: run the transaction again. [`Error::CommitUnknown`]: look first.
     /// [`Error::Aborted`]: a statement had failed. Those of [`execute`](Self::execute), of a message in the outbox or of
-    /// what was to be [executed at the commit](Self::execute_at_commit): nothing is kept.
+    /// what was to be [executed later](Self::execute_later): nothing is kept.
     pub async fn commit(mut self) -> Result<()> {
-        let mut closing = mem::take(&mut self.closing);
+        let mut closing = mem::take(&mut self.later);
         let messages = mem::take(&mut self.outbox);
         if !messages.is_empty() {
             closing.extend(outbox::write(self.engine, messages));
@@ -211,6 +248,14 @@ impl Transaction {
         self.state = State::Aborted { again: None };
     }
 
+    /// Runs what was put off.
+    async fn catch_up(&mut self) -> Result<()> {
+        match self.later.is_empty() {
+            true => Ok(()),
+            false => self.execute_all(Vec::new()).await.map(drop),
+        }
+    }
+
     fn member(&mut self) -> Result<&mut Member> {
         self.member.as_mut().ok_or(Error::Aborted)
     }
@@ -243,7 +288,7 @@ impl Drop for Transaction {
                 engine: self.engine,
                 owner: self.owner.clone(),
                 outbox: mem::take(&mut self.outbox),
-                closing: mem::take(&mut self.closing),
+                later: mem::take(&mut self.later),
                 notified: mem::take(&mut self.notified),
                 state: self.state,
                 home: None,

@@ -30,7 +30,7 @@ async fn schedule(db: &Database, id: &str, kind: &str, due: i64) {
         payload: id.into(),
     };
     let mut tx = db.begin().await.unwrap();
-    tx.schedule(&timer).await.unwrap();
+    tx.schedule(timer);
     tx.commit().await.unwrap();
 }
 
@@ -39,7 +39,7 @@ async fn take(db: &Database, kind: &str, now: i64, limit: u32) -> Vec<String> {
     let due = db.timers_due(kind, at(now), limit).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     for timer in &due {
-        assert!(tx.cancel_timer(&timer.id).await.unwrap());
+        assert!(tx.take_timer(&timer.id).await.unwrap());
     }
     tx.commit().await.unwrap();
     due.into_iter().map(|timer| timer.id).collect()
@@ -69,7 +69,7 @@ async fn a_timer_taken_by_a_transaction_that_rolls_back_fires_again(fixture: Fix
     let db = fixture.db.clone();
     schedule(&db, "a", "saga", 10).await;
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.cancel_timer("a").await.unwrap());
+    assert!(tx.take_timer("a").await.unwrap());
     drop(tx);
     let timers = db.timers_due("saga", at(10), 10).await.unwrap();
     assert_eq!(timers[0].payload, b"a");
@@ -83,8 +83,8 @@ async fn a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id(fixture
     assert_eq!(db.next_timer("saga").await.unwrap(), Some(at(50)));
 
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.cancel_timer("a").await.unwrap());
-    assert!(!tx.cancel_timer("a").await.unwrap());
+    tx.cancel_timer("a");
+    tx.cancel_timer("a");
     tx.commit().await.unwrap();
     assert_eq!(db.next_timer("saga").await.unwrap(), None);
 }

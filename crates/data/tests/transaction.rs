@@ -8,7 +8,7 @@ use std::time::Duration;
 use fixture::{Fixture, entries, insert, message, outbox_ids};
 use outrigger_data as data;
 
-use data::{Error, Timer, Transaction, params};
+use data::{Error, Statement, Timer, Transaction, params};
 use running_again::{
     a_closure_that_refuses_is_rolled_back_and_runs_once,
     a_statement_that_can_never_succeed_is_not_tried_again,
@@ -18,8 +18,9 @@ use running_again::{
 on_each_engine!(
     g1_atomic_state_outbox_inbox_and_timers_are_kept_together,
     g1_atomic_state_outbox_inbox_and_timers_go_together,
-    g1_atomic_what_is_executed_at_the_commit_is_kept_with_the_rest,
-    g1_atomic_nothing_is_kept_when_what_is_executed_at_the_commit_fails,
+    g1_atomic_what_is_executed_later_is_kept_with_the_rest,
+    what_is_executed_later_runs_before_what_comes_next,
+    g1_atomic_nothing_is_kept_when_what_is_executed_later_fails,
     after_a_failed_statement_nothing_but_rolling_back_is_possible,
     parameters_are_numbered_and_counted,
     a_statement_cannot_end_the_transaction_of_the_group,
@@ -88,24 +89,22 @@ async fn write_everything(tx: &mut Transaction) {
     tx.enqueue(message(1));
     let due = env::now();
     let (id, kind) = ("t".to_owned(), "reminder".to_owned());
-    tx.schedule(&Timer {
+    tx.schedule(Timer {
         id,
         kind,
         due,
         payload: Vec::new(),
-    })
-    .await
-    .unwrap();
+    });
 }
 
 const INSERT: &str = "INSERT INTO entry VALUES ($1, $2)";
 
-async fn g1_atomic_what_is_executed_at_the_commit_is_kept_with_the_rest(fixture: Fixture) {
+async fn g1_atomic_what_is_executed_later_is_kept_with_the_rest(fixture: Fixture) {
     let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     insert(&mut tx, 1).await.unwrap();
-    tx.execute_at_commit(INSERT, params![2, "x"]);
-    tx.execute_at_commit("DELETE FROM entry WHERE id < $1", params![2]);
+    tx.execute_later(INSERT, params![2, "x"]);
+    tx.execute_later("DELETE FROM entry WHERE id < $1", params![2]);
     for id in ["a", "b", "c"] {
         tx.enqueue(message(id));
     }
@@ -114,26 +113,58 @@ async fn g1_atomic_what_is_executed_at_the_commit_is_kept_with_the_rest(fixture:
     assert_eq!(outbox_ids(&db).await, ["a", "b", "c"]);
 
     let mut nothing_else = db.begin().await.unwrap();
-    nothing_else.execute_at_commit(INSERT, params![3, "x"]);
+    nothing_else.execute_later(INSERT, params![3, "x"]);
     nothing_else.commit().await.unwrap();
     assert_eq!(entries(&db).await, [2, 3]);
 }
 
-async fn g1_atomic_nothing_is_kept_when_what_is_executed_at_the_commit_fails(fixture: Fixture) {
+async fn what_is_executed_later_runs_before_what_comes_next(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    tx.execute_later(INSERT, params![1, "x"]);
+    tx.execute_later(INSERT, params![2, "x"]);
+    let changed = tx.execute("UPDATE entry SET note = $1", params!["y"]).await;
+    assert_eq!(changed.unwrap(), 2);
+    tx.execute_later(INSERT, params![3, "x"]);
+    let ys = "SELECT COUNT(*) FROM entry WHERE note = $1";
+    let count = tx.query_one(ys, params!["x"]).await.unwrap().unwrap();
+    assert_eq!(count.get::<i64>(0).unwrap(), 1);
+    tx.execute_later(INSERT, params![4, "x"]);
+    let all = [
+        Statement::new("DELETE FROM entry WHERE id > $1", params![1]),
+        Statement::new("DELETE FROM entry WHERE id > $1", params![1]),
+        Statement::new(INSERT, params![5, "x"]),
+    ];
+    assert_eq!(tx.execute_all(all.to_vec()).await.unwrap(), [3, 0, 1]);
+    tx.commit().await.unwrap();
+    assert_eq!(entries(&db).await, [1, 5]);
+}
+
+async fn g1_atomic_nothing_is_kept_when_what_is_executed_later_fails(fixture: Fixture) {
     let db = fixture.db.clone();
     let taken: &[data::Value] = params![1, "x"];
     let unfit = &[2.into(), data::Value::Array(vec![1.into()])];
     let too_few = params![2];
     for last in [taken, unfit, too_few] {
-        let mut tx = db.begin().await.unwrap();
-        insert(&mut tx, 1).await.unwrap();
-        tx.enqueue(message(1));
-        tx.execute_at_commit(INSERT, last);
-        tx.execute_at_commit(INSERT, params![3, "x"]);
-        let error = tx.commit().await.unwrap_err();
-        assert!(!error.is_retryable(), "{error:?}");
-        assert!(entries(&db).await.is_empty(), "after {error}");
-        assert!(outbox_ids(&db).await.is_empty(), "after {error}");
+        for committed in [true, false] {
+            let mut tx = db.begin().await.unwrap();
+            insert(&mut tx, 1).await.unwrap();
+            tx.enqueue(message(1));
+            tx.execute_later(INSERT, last);
+            tx.execute_later(INSERT, params![3, "x"]);
+            let error = if committed {
+                tx.commit().await.unwrap_err()
+            } else {
+                let error = insert(&mut tx, 4).await.unwrap_err();
+                let after = tx.commit().await.unwrap_err();
+                assert!(matches!(after, Error::Aborted), "{after:?}");
+                error
+            };
+            assert!(!error.is_retryable(), "{error:?}");
+            assert!(error.to_string().contains("INSERT"), "{error}");
+            assert!(entries(&db).await.is_empty(), "after {error}");
+            assert!(outbox_ids(&db).await.is_empty(), "after {error}");
+        }
     }
 }
 

@@ -19,7 +19,7 @@ mod sender;
 use data::{Database, params};
 use env::Timestamp;
 
-pub(crate) use self::receiver::note;
+pub(crate) use self::receiver::{Received, note};
 pub(crate) use self::sender::assign;
 use crate::{CloudEvent, Result, pattern};
 

@@ -110,7 +110,7 @@ pub(crate) fn insert_at_commit(tx: &mut Transaction, rows: Vec<Row>) {
          ORDER BY place";
     let (params, unseen) = columns(rows);
     let params = params.into_iter().chain([unseen, ARCHIVED.into()]);
-    tx.execute_at_commit(INSERT, params.collect::<Vec<_>>());
+    tx.execute_later(INSERT, params.collect::<Vec<_>>());
 }
 
 /// The parameters of both: what goes into the row, and apart from it whether it is unseen.

@@ -46,7 +46,7 @@ pub(crate) async fn start(
     }
     tracing::debug!(saga = record.saga, id = record.id, "saga started");
     if let Some(deadline) = record.deadline {
-        set_timer(tx, &record.id, None, deadline).await?;
+        set_timer(tx, &record.id, None, deadline)?;
     }
     advance(tx, definitions, record, Vec::new(), 0).await
 }
@@ -85,7 +85,7 @@ pub(crate) async fn hear(
         return Ok(None);
     }
     if let Some(seq) = news.answers() {
-        tx.cancel_timer(&timer_id(id, Some(seq))).await?;
+        tx.cancel_timer(&timer_id(id, Some(seq)));
         if waits_for_signal(&journal, seq) {
             signals::give_up(tx, id, Some(seq)).await?;
         }
@@ -131,7 +131,7 @@ async fn advance(
         }
         for signal in arrived {
             if let Some(seq) = signal.answers() {
-                tx.cancel_timer(&timer_id(&record.id, Some(seq))).await?;
+                tx.cancel_timer(&timer_id(&record.id, Some(seq)));
             }
             journal.push(signal);
         }
@@ -145,7 +145,7 @@ async fn advance(
     }
     .scope(async { announce(tx, record, &progress) })
     .await?;
-    store::append(tx, &record.id, known, &journal[known..]).await?;
+    store::append(tx, &record.id, known, &journal[known..])?;
     store::update(tx, record, &progress).await?;
     Ok(progress)
 }
@@ -188,7 +188,7 @@ async fn take_step(
                 .try_for_each(|command| tx.publish_raw(command))
         })
         .await?;
-    schedule(tx, &record.id, &step.effects).await?;
+    schedule(tx, &record.id, &step.effects)?;
     Ok(step)
 }
 
@@ -203,7 +203,7 @@ async fn stop_listening(
         if let Entry::Left { seq } = entry
             && waits_for_signal(journal, *seq)
         {
-            tx.cancel_timer(&timer_id(&record.id, Some(*seq))).await?;
+            tx.cancel_timer(&timer_id(&record.id, Some(*seq)));
             signals::give_up(tx, &record.id, Some(*seq)).await?;
         }
     }
@@ -219,10 +219,10 @@ fn waits_for_signal(journal: &[Entry], seq: u32) -> bool {
 async fn settle(tx: &mut Transaction, record: &Record, journal: &[Entry]) -> Result<()> {
     let ledger = Ledger::of(journal);
     for seq in ledger.timed() {
-        tx.cancel_timer(&timer_id(&record.id, Some(seq))).await?;
+        tx.cancel_timer(&timer_id(&record.id, Some(seq)));
     }
     if record.deadline.is_some() {
-        tx.cancel_timer(&timer_id(&record.id, None)).await?;
+        tx.cancel_timer(&timer_id(&record.id, None));
     }
     if ledger.listens() {
         signals::give_up(tx, &record.id, None).await?;
@@ -277,14 +277,12 @@ fn later(by: Duration) -> Timestamp {
     env::now().saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-async fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
-    for (seq, after) in effects.iter().filter_map(Effect::timer) {
-        set_timer(tx, id, Some(seq), later(after)).await?;
-    }
-    Ok(())
+fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
+    let mut timers = effects.iter().filter_map(Effect::timer);
+    timers.try_for_each(|(seq, after)| set_timer(tx, id, Some(seq), later(after)))
 }
 
-async fn set_timer(tx: &mut Transaction, id: &str, seq: Option<u32>, due: Timestamp) -> Result<()> {
+fn set_timer(tx: &mut Transaction, id: &str, seq: Option<u32>, due: Timestamp) -> Result<()> {
     let of = Due {
         saga: id.to_owned(),
         seq,
@@ -299,7 +297,8 @@ async fn set_timer(tx: &mut Transaction, id: &str, seq: Option<u32>, due: Timest
         due,
         payload,
     };
-    Ok(tx.schedule(&timer).await?)
+    tx.schedule(timer);
+    Ok(())
 }
 
 fn timer_id(id: &str, seq: Option<u32>) -> String {

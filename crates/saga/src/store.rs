@@ -209,7 +209,7 @@ fn entries(rows: &[Row]) -> Result<Vec<Entry>> {
 const ROWS: usize = 16;
 
 /// Adds to a journal that has `length` entries.
-pub(crate) async fn append(
+pub(crate) fn append(
     tx: &mut Transaction,
     id: &str,
     length: usize,
@@ -226,7 +226,7 @@ pub(crate) async fn append(
             let position = i64::try_from(position).unwrap_or(i64::MAX);
             values.extend([position.into(), json.into()]);
         }
-        tx.execute(&insertion(entries.len()), &values).await?;
+        tx.execute_later(insertion(entries.len()), values);
     }
     Ok(())
 }

@@ -98,6 +98,6 @@ async fn elapsed(sagas: &Sagas, tx: &mut Transaction, timer: &Timer) -> Result<b
 async fn set_aside(db: &Database, timer: Timer) -> Result<(), BoxError> {
     let due = env::now() + SET_ASIDE;
     let mut tx = db.begin().await?;
-    tx.schedule(&Timer { due, ..timer }).await?;
+    tx.schedule(Timer { due, ..timer });
     Ok(tx.commit().await?)
 }

@@ -70,11 +70,11 @@ impl Database {
 }
 
 impl Transaction {
-    /// Claims messages together. Claims with a higher `claim` come later.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn outbox_claim(&mut self, claim: i64, claims: &[Claim]) -> Result<u64> {
+    /// Claims messages together, as [`execute_later`](Self::execute_later) does. Claims with a higher `claim` come later.
+    pub fn outbox_claim(&mut self, claim: i64, claims: &[Claim]) {
+        if claims.is_empty() {
+            return;
+        }
         let items = self.engine().items();
         let update = format!(
             "UPDATE outrigger_outbox SET claim = $2, number = CAST(item.value ->> 1 AS BIGINT)
@@ -88,14 +88,14 @@ impl Transaction {
             })
             .collect();
         let list = format!("[{}]", claims.join(","));
-        self.execute(&update, params![list, claim]).await
+        self.execute_later(update, params![list, claim]);
     }
 
-    /// Notes that the bus has messages, by their places.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn outbox_sent(&mut self, sequences: &[i64]) -> Result<u64> {
+    /// Notes that the bus has messages, by their places, as [`execute_later`](Self::execute_later) does.
+    pub fn outbox_sent(&mut self, sequences: &[i64]) {
+        if sequences.is_empty() {
+            return;
+        }
         let items = self.engine().items();
         let update = format!(
             "UPDATE outrigger_outbox SET settled_at = $2
@@ -103,18 +103,13 @@ impl Transaction {
         );
         let sequences: Vec<String> = sequences.iter().map(|it| format!("[{it}]")).collect();
         let list = format!("[{}]", sequences.join(","));
-        self.execute(&update, params![list, env::now()]).await
+        self.execute_later(update, params![list, env::now()]);
     }
 
-    /// Sets a message aside that cannot be sent.
-    ///
-    /// # Errors
-    /// As [`execute`](Self::execute).
-    pub async fn outbox_refuse(&mut self, sequence: i64, error: &str) -> Result<()> {
+    /// Sets a message aside that cannot be sent, as [`execute_later`](Self::execute_later) does.
+    pub fn outbox_refuse(&mut self, sequence: i64, error: &str) {
         let update =
             "UPDATE outrigger_outbox SET settled_at = $2, refused = $3 WHERE sequence = $1";
-        self.execute(update, params![sequence, env::now(), error])
-            .await?;
-        Ok(())
+        self.execute_later(update, params![sequence, env::now(), error]);
     }
 }

@@ -1,8 +1,8 @@
 //! One connection: made, used for statements, and known to be good or not.
 //!
-//! `connection/commit.rs` ends a transaction with all that is left of it.
+//! `connection/pipeline.rs` has several statements on their way at once, and ends transactions.
 
-mod commit;
+mod pipeline;
 
 use std::{collections::BTreeMap, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 

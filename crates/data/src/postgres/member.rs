@@ -9,7 +9,7 @@ use super::{
     notifier::Notifier,
     pool::Lease,
 };
-use crate::{Error, Result, Row, Value, control::refuse_control, transaction::Closing};
+use crate::{Error, Result, Row, Value, control::refuse_control, transaction::Statement};
 
 /// How long a transaction that was dropped may take to roll back before its connection is closed.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -35,6 +35,15 @@ impl Member {
         refuse_control(sql)?;
         let (lease, place) = self.next()?;
         lease.connection.execute(sql, params, place).await
+    }
+
+    /// What each of the statements changed, which are on their way together.
+    pub(crate) async fn execute_all(&mut self, statements: &[Statement]) -> Result<Vec<u64>> {
+        for Statement { sql, .. } in statements {
+            refuse_control(sql)?;
+        }
+        let (lease, place) = self.next()?;
+        lease.connection.execute_all(statements, place).await
     }
 
     pub(crate) async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
@@ -66,10 +75,10 @@ impl Member {
     /// Runs what is left, keeps what was written, and returns when it is durable.
     pub(crate) async fn commit(
         mut self,
-        closing: Vec<Closing>,
+        closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
-        for Closing { sql, .. } in &closing {
+        for Statement { sql, .. } in &closing {
             refuse_control(sql)?;
         }
         if self.begun || !closing.is_empty() {

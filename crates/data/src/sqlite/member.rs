@@ -7,7 +7,7 @@ use super::{
     writer::{Giver, Writer},
 };
 use crate::{
-    Error, Result, Row, Value, control::refuse_control, error::Kind, transaction::Closing,
+    Error, Result, Row, Value, control::refuse_control, error::Kind, transaction::Statement,
 };
 
 /// How long another process may hold the database before `begin` gives up.
@@ -66,10 +66,10 @@ impl Member {
     /// Runs what is left, keeps what was written, and waits until it is durable.
     pub(crate) async fn commit(
         mut self,
-        closing: Vec<Closing>,
+        closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
-        for Closing { sql, params } in closing {
+        for Statement { sql, params } in closing {
             self.execute(&sql, &params)?;
         }
         let ending = self.session()?.keep(notified)?;

@@ -1,8 +1,8 @@
 //! One attempt to handle an event: its handlers, each in a transaction that the inbox guards.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{iter, panic::AssertUnwindSafe, time::Duration};
 
-use data::{Database, Transaction};
+use data::{Database, Transaction, inbox::receipt};
 use env::{BoxError, RequestContext, Timestamp, chain};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
@@ -235,12 +235,19 @@ impl Consumer<'_> {
     ) -> Result<Outcome, BoxError> {
         let mut tx = self.db.begin().await?;
         let inbox = format!("{}/{}", self.group, entry.name);
-        if !tx.receive(&inbox, &event.id).await? {
+        let received = sequence::Received::of(self.group, event);
+        let number = received.as_ref().map(sequence::Received::statement);
+        let statements = iter::once(receipt(&inbox, &event.id)).chain(number);
+        let rows = tx.execute_all(statements.collect()).await?;
+        if rows.first() != Some(&1) {
             // Not before it is durable that it had run.
             tx.rollback().await?;
             return Ok(Outcome::Duplicate);
         }
-        let gap = sequence::note(&mut tx, self.group, event).await?;
+        let gap = match received {
+            Some(received) => received.judge(&mut tx, rows.last() == Some(&1)).await?,
+            None => None,
+        };
         effect.apply(&mut tx).await?;
         tx.commit().await?;
         tracing::debug!(handler = inbox, id = event.id, "an event is handled");

@@ -116,12 +116,12 @@ impl<'a> Leader<'a> {
         }
         let claiming = async |mut tx: Transaction| {
             self.leadership.fence(&mut tx).await?;
-            settle(&mut tx, sent, &batch.refused).await?;
+            settle(&mut tx, sent, &batch.refused);
             let events = batch.events.iter().zip(batch.numbers.iter().copied());
             let numbers = sequence::assign(&mut tx, events).await?;
             let places = batch.places.iter().copied();
             let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
-            tx.outbox_claim(claim, &claims).await?;
+            tx.outbox_claim(claim, &claims);
             Ok::<_, Error>(numbers)
         };
         let numbers = self.db.transaction(claiming).await?;
@@ -145,7 +145,8 @@ impl<'a> Leader<'a> {
             let (sent, refused) = (&batch.places, &batch.refused);
             let work = async |mut tx: Transaction| {
                 self.leadership.fence(&mut tx).await?;
-                settle(&mut tx, sent, refused).await
+                settle(&mut tx, sent, refused);
+                Ok::<_, Error>(())
             };
             self.db.transaction(work).await?;
         }
@@ -231,10 +232,9 @@ impl<'a> Leader<'a> {
     }
 }
 
-async fn settle(tx: &mut Transaction, sent: &[i64], refused: &[Refusal]) -> data::Result<()> {
-    tx.outbox_sent(sent).await?;
+fn settle(tx: &mut Transaction, sent: &[i64], refused: &[Refusal]) {
+    tx.outbox_sent(sent);
     for (place, error) in refused {
-        tx.outbox_refuse(*place, error).await?;
+        tx.outbox_refuse(*place, error);
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Looking whether a number is the next.
 
-use data::{Transaction, params};
+use data::{Statement, Transaction, params};
 
 use super::{Gap, number_of};
 use crate::{CloudEvent, Result};
@@ -12,22 +12,15 @@ pub(crate) async fn note(
     group: &str,
     event: &CloudEvent,
 ) -> Result<Option<Gap>> {
-    let (Some(number), Some(_)) = (number_of(event), &event.partitionkey) else {
+    let Some(received) = Received::of(group, event) else {
         return Ok(None);
     };
-    let received = Received {
-        group,
-        event,
-        number,
-    };
-    // The two cases of nearly every event: the next one, and the first of all.
-    if number > 1 && received.follows(tx).await? || received.begins(tx).await? {
-        return Ok(None);
-    }
-    received.judge(tx).await
+    let rows = tx.execute_all(vec![received.statement()]).await?;
+    received.judge(tx, rows == [1]).await
 }
 
-struct Received<'a> {
+/// A numbered event that a group has received.
+pub(crate) struct Received<'a> {
     group: &'a str,
     event: &'a CloudEvent,
     number: i64,
@@ -44,33 +37,43 @@ macro_rules! of_key {
     };
 }
 
-impl Received<'_> {
+impl<'a> Received<'a> {
+    /// `None` where the event has no number.
+    pub(crate) fn of(group: &'a str, event: &'a CloudEvent) -> Option<Self> {
+        event.partitionkey.as_ref()?;
+        let number = number_of(event)?;
+        Some(Self {
+            group,
+            event,
+            number,
+        })
+    }
+
     /// `$1` to `$4`.
     fn names(&self) -> [&str; 4] {
         let event = self.event;
         [self.group, &event.source, event.key(), &event.kind]
     }
 
-    async fn follows(&self, tx: &mut Transaction) -> Result<bool> {
-        let next = of_key!(
-            "UPDATE outrigger_received SET last = $5, seen_at = $6",
-            " AND last = $5 - 1"
-        );
-        let [group, source, key, kind] = self.names();
-        let params = params![group, source, key, kind, self.number, env::now()];
-        Ok(tx.execute(next, params).await? == 1)
-    }
-
-    async fn begins(&self, tx: &mut Transaction) -> Result<bool> {
-        let begin =
+    /// Notes it in the two cases of nearly every event, the next one and the first of all: then it changes one row.
+    pub(crate) fn statement(&self) -> Statement {
+        let note =
             "INSERT INTO outrigger_received (consumer_group, source, key, type, last, seen_at)
-                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (consumer_group, source, key, type) DO UPDATE SET last = $5, seen_at = $6
+             WHERE outrigger_received.last = $5 - 1";
         let [group, source, key, kind] = self.names();
-        let params = params![group, source, key, kind, self.number, env::now()];
-        Ok(tx.execute(begin, params).await? == 1)
+        Statement::new(
+            note,
+            params![group, source, key, kind, self.number, env::now()],
+        )
     }
 
-    async fn judge(&self, tx: &mut Transaction) -> Result<Option<Gap>> {
+    /// What is missing before it, where the [statement](Self::statement) has `noted` it or not.
+    pub(crate) async fn judge(self, tx: &mut Transaction, noted: bool) -> Result<Option<Gap>> {
+        if noted {
+            return Ok(None);
+        }
         let look = of_key!("SELECT last, seen_at FROM outrigger_received", "");
         let [group, source, key, kind] = self.names();
         let row = tx
