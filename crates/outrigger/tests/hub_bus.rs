@@ -1,37 +1,13 @@
 //! Services whose bus is that of a hub: each is told apart by its token, and an operator sees and moves them all.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+mod greeter;
+
+use std::{net::SocketAddr, path::Path};
 
 use env::{Timestamp, config::Secret};
-use outrigger::{
-    Error, Platform, Running, RunningHub, Settings, events::CloudEvent, groups, prelude::*, rewind,
-};
+use greeter::{Done, SERVICE, system, until_greeted};
+use outrigger::{Error, Platform, RunningHub, Settings, events::CloudEvent, groups, rewind};
 use serde_json::json;
-
-type Done = Result<(), BoxError>;
-
-const SERVICE: &str = "greeter-service";
-
-const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "greeted",
-    "CREATE TABLE greeted (position INTEGER PRIMARY KEY, id TEXT NOT NULL)",
-)];
-
-async fn greet(_: Context, tx: &mut Transaction, event: CloudEvent) -> Result<(), BoxError> {
-    let insert = "INSERT INTO greeted (id) VALUES ($1)";
-    tx.execute(insert, params![event.id]).await?;
-    Ok(())
-}
-
-fn system() -> System {
-    System::new("greetings").service(
-        Service::new(SERVICE)
-            .boundary(Boundary::of("greetings").owns(["greeted"]))
-            .migrations(MIGRATIONS)
-            .on_raw("guest.*", greet),
-    )
-}
 
 /// Of a process called `name`, whose keys are those of all in `folder`, and whose bus is at `hub`.
 fn settings(folder: &Path, name: &str, hub: SocketAddr) -> Settings {
@@ -42,19 +18,6 @@ fn settings(folder: &Path, name: &str, hub: SocketAddr) -> Settings {
     settings.security.keys = Some(folder.join("keys.json"));
     settings.messaging.bus = Some(Secret::new(format!("http://{hub}")));
     settings
-}
-
-async fn until_greeted(running: &Running, wanted: &[&str]) -> Done {
-    let db = running.services()[0].context().db();
-    for _ in 0..1000 {
-        let rows = db.query("SELECT id FROM greeted ORDER BY position", &[]);
-        let ids: Result<Vec<String>, _> = rows.await?.iter().map(|row| row.get(0)).collect();
-        if ids? == wanted {
-            return Ok(());
-        }
-        env::sleep(Duration::from_millis(10)).await;
-    }
-    Err(format!("in vain waited for {wanted:?}").into())
 }
 
 fn arrival(id: &str) -> Vec<CloudEvent> {

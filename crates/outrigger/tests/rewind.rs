@@ -1,52 +1,15 @@
 //! A service is given once more what was published: by the people who look after the system.
 
-use std::time::Duration;
+mod greeter;
 
 use env::Timestamp;
-use outrigger::{Error, Platform, Settings, events::CloudEvent, lifecycle::Running, prelude::*};
+use greeter::{Done, SERVICE, system, until_greeted};
+use outrigger::{Error, Platform, Running, Settings, events::CloudEvent, prelude::*};
 use serde_json::json;
-
-type Done = Result<(), BoxError>;
-
-const SERVICE: &str = "greeter-service";
-
-const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "greeted",
-    "CREATE TABLE greeted (position INTEGER PRIMARY KEY, id TEXT NOT NULL)",
-)];
-
-async fn greet(_: Context, tx: &mut Transaction, event: CloudEvent) -> Result<(), BoxError> {
-    let insert = "INSERT INTO greeted (id) VALUES ($1)";
-    tx.execute(insert, params![event.id]).await?;
-    Ok(())
-}
-
-fn system() -> System {
-    System::new("greetings").service(
-        Service::new(SERVICE)
-            .boundary(Boundary::of("greetings").owns(["greeted"]))
-            .migrations(MIGRATIONS)
-            .on_raw("guest.*", greet),
-    )
-}
 
 async fn start(settings: &Settings) -> Result<Running, BoxError> {
     let platform = Platform::embedded(settings.clone()).await?;
     Ok(system().start(platform).await?)
-}
-
-async fn until_greeted(running: &Running, wanted: &[&str]) -> Done {
-    let db = running.services()[0].context().db();
-    for _ in 0..1000 {
-        let rows = db.query("SELECT id FROM greeted ORDER BY position", &[]);
-        let ids: Result<Vec<String>, _> = rows.await?.iter().map(|row| row.get(0)).collect();
-        if ids? == wanted {
-            return Ok(());
-        }
-        env::sleep(Duration::from_millis(10)).await;
-    }
-    Err(format!("in vain waited for {wanted:?}").into())
 }
 
 /// The service is not running meanwhile, as when its database is restored.
