@@ -50,3 +50,8 @@ pub struct Data {
 pub fn stored() -> crate::Result<String> {
     Ok(serde_json::to_value(change("account-0"))?["data"].to_string())
 }
+
+/// What is stored beside it: the context of a request.
+pub fn metadata() -> String {
+    serde_json::json!({ "correlationId": env::id().to_string() }).to_string()
+}

@@ -12,6 +12,7 @@ const TABLE: &str = "
         stream TEXT COLLATE \"C\" NOT NULL,
         version BIGINT NOT NULL,
         type TEXT NOT NULL,
+        schema_version BIGINT NOT NULL,
         data TEXT NOT NULL,
         metadata TEXT NOT NULL,
         recorded BIGINT NOT NULL,
@@ -20,10 +21,10 @@ const TABLE: &str = "
 
 /// All rows of a commit in one statement, which is one round trip and its own transaction.
 const INSERT: &str = "
-    INSERT INTO events (stream, version, type, data, metadata, recorded)
-    SELECT stream, version, 'Deposited', data, '{}', recorded
-    FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::BIGINT[])
-         AS row (stream, version, data, recorded)";
+    INSERT INTO events (stream, version, type, schema_version, data, metadata, recorded)
+    SELECT stream, version, 'Deposited', 1, data, metadata, recorded
+    FROM unnest($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::BIGINT[])
+         AS row (stream, version, data, metadata, recorded)";
 
 /// Rows a second.
 pub async fn inserts(url: &str, rows: usize, time: Duration) -> Result<f64> {
@@ -35,6 +36,7 @@ pub async fn inserts(url: &str, rows: usize, time: Duration) -> Result<f64> {
         .map(|writer| format!("account/account-{writer}"))
         .collect();
     let data = vec![account::stored()?; rows];
+    let metadata = vec![account::metadata(); rows];
     let started = env::instant();
     let (mut done, mut version) = (0_u64, 0_i64);
     while env::instant() - started < time {
@@ -42,7 +44,7 @@ pub async fn inserts(url: &str, rows: usize, time: Duration) -> Result<f64> {
         let versions = vec![version; rows];
         let recorded = vec![env::now().as_millisecond(); rows];
         done += client
-            .execute(&insert, &[&streams, &versions, &data, &recorded])
+            .execute(&insert, &[&streams, &versions, &data, &metadata, &recorded])
             .await?;
     }
     let rate = done as f64 / (env::instant() - started).as_secs_f64();

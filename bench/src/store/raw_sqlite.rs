@@ -14,6 +14,7 @@ const TABLE: &str = "
         stream TEXT NOT NULL,
         version INTEGER NOT NULL,
         type TEXT NOT NULL,
+        schema_version INTEGER NOT NULL,
         data TEXT NOT NULL,
         metadata TEXT NOT NULL,
         recorded INTEGER NOT NULL,
@@ -24,7 +25,7 @@ const TABLE: &str = "
 pub fn inserts(file: &Path, rows: usize, time: Duration) -> Result<f64> {
     let connection = Connection::open(file)?;
     connection.execute_batch(TABLE)?;
-    let data = account::stored()?;
+    let (data, metadata) = (account::stored()?, account::metadata());
     let started = env::instant();
     let (mut done, mut version) = (0_u64, 0_i64);
     while env::instant() - started < time {
@@ -33,13 +34,14 @@ pub fn inserts(file: &Path, rows: usize, time: Duration) -> Result<f64> {
         for writer in 0..rows {
             connection
                 .prepare_cached(
-                    "INSERT INTO events (stream, version, type, data, metadata, recorded)
-                     VALUES (?1, ?2, 'Deposited', ?3, '{}', ?4)",
+                    "INSERT INTO events (stream, version, type, schema_version, data, metadata, recorded)
+                     VALUES (?1, ?2, 'Deposited', 1, ?3, ?4, ?5)",
                 )?
                 .execute(params![
                     format!("account/account-{writer}"),
                     version,
                     data,
+                    metadata,
                     env::now().as_millisecond()
                 ])?;
         }
