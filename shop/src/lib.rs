@@ -17,7 +17,7 @@ pub mod workload;
 
 use std::time::Duration;
 
-use outrigger::System;
+use outrigger::{Service, System};
 
 /// What is within one database is not untrue for an instant.
 const NEVER: Duration = Duration::ZERO;
@@ -26,10 +26,15 @@ const A_WHILE: Duration = Duration::from_mins(10);
 
 /// The shop.
 pub fn system() -> System {
+    system_with(payment::service())
+}
+
+/// The shop whose payments are taken by `payment`.
+pub fn system_with(payment: Service) -> System {
     let shop = System::new("shop")
         .service(user::service())
         .service(inventory::service())
-        .service(payment::service())
+        .service(payment)
         .service(order::service())
         .service(notification::service())
         .gateway(include_str!("../gateway.toml"))

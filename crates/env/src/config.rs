@@ -4,6 +4,7 @@
 //! `#[serde(deny_unknown_fields, default)]`. A wrong key or value is an error that names the key, where
 //! it came from, and the nearest key that exists. A file can be [`Watched`] for changes.
 
+mod values;
 mod watched;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use toml::{Table, Value};
 
+pub use values::{Share, Time, share, time};
 pub use watched::Watched;
 
 /// Why a configuration could not be read.

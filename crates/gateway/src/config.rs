@@ -20,17 +20,15 @@
 //! # Ok::<(), outrigger_gateway::Error>(())
 //! ```
 
-mod admission;
 mod units;
 
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-use env::request::Priority;
+use env::{config::time, request::Priority};
 use http::Method;
-use resilience::rate_limit::Limit;
+use resilience::{admission, rate_limit::Limit};
 use serde::Deserialize;
 
-pub use admission::Admission;
 pub use units::Size;
 
 use crate::{Error, router::Router};
@@ -43,7 +41,7 @@ pub struct Config {
     /// `[limits]`: what a request may take.
     pub limits: Limits,
     /// `[admission]`: how much of each route is under way at once before requests are refused.
-    pub admission: Admission,
+    pub admission: admission::Settings,
     /// `[cache]`: the memory of the cache, which all routes share.
     pub cache: Cache,
     /// `[[route]]`: where requests go, in the order of the file. No two match the same request.
@@ -63,11 +61,11 @@ pub struct Limits {
     /// The longest path with its query; 414 beyond. Default 8 KiB.
     pub uri: Size,
     /// The longest wait for the head of an answer; 504 beyond. Default 5 s, at most a day.
-    #[serde(deserialize_with = "units::duration")]
+    #[serde(with = "time")]
     pub timeout: Duration,
     /// The longest silence within a body, in either direction, before it is broken off. Default 60 s, at
     /// most a day.
-    #[serde(deserialize_with = "units::duration")]
+    #[serde(with = "time")]
     pub idle: Duration,
 }
 
@@ -117,7 +115,7 @@ pub struct Route {
     pub service: String,
     /// How long an answer to GET may be given again, at most; the service may ask for less. Default: it may
     /// not.
-    #[serde(default, deserialize_with = "units::some_duration")]
+    #[serde(default, deserialize_with = "units::some_time")]
     pub cache: Option<Duration>,
     /// How often one client may ask. Default: as often as it likes.
     #[serde(default)]
@@ -127,7 +125,7 @@ pub struct Route {
     #[serde(default)]
     pub priority: Priority,
     /// In place of `limits.timeout`.
-    #[serde(default, deserialize_with = "units::some_duration")]
+    #[serde(default, deserialize_with = "units::some_time")]
     pub timeout: Option<Duration>,
     /// In place of `limits.body`.
     #[serde(default)]
@@ -143,7 +141,7 @@ pub struct RateLimit(Limit);
 #[serde(deny_unknown_fields)]
 struct Rate {
     requests: NonZeroU32,
-    #[serde(deserialize_with = "units::duration")]
+    #[serde(with = "time")]
     per: Duration,
     #[serde(default)]
     burst: Option<NonZeroU32>,

@@ -61,7 +61,7 @@ impl Gateway {
         let store = Store::new(&config.cache);
         let stack = |route: &Route| {
             let service = services(&route.service);
-            stack::route(route, &config.limits, &config.admission, &store, service)
+            stack::route(route, &config.limits, config.admission, &store, service)
         };
         let stacks = config.routes.iter().map(stack).collect();
         let performance = PerformanceMonitor::default();

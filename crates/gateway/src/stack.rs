@@ -4,13 +4,14 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum_core::{body::Body, response::Response};
 use http::Request;
+use resilience::admission;
 use telemetry::{Metrics, PerformanceMonitor, http::ServerLayer};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
     Config, Route,
     cache::{CacheLayer, Store},
-    config::{Admission, Limits},
+    config::Limits,
     layers::{
         Boxed, admission::AdmissionLayer, deadline::DeadlineLayer, dispatch::Dispatch,
         head::HeadLayer, overload::OverloadLayer, problems::ProblemsLayer, proxy::ProxyLayer,
@@ -50,7 +51,7 @@ pub fn front(
 pub fn route(
     route: &Route,
     limits: &Limits,
-    admission: &Admission,
+    admission: admission::Settings,
     store: &Store,
     service: Boxed,
 ) -> Boxed {
@@ -61,7 +62,7 @@ pub fn route(
         // another route has stored of the same path.
         .layer(CacheLayer::new(store.clone(), route.cache))
         // Behind the cache, whose hits cost nothing; before the deadline, which tells it what took too long.
-        .layer(OverloadLayer::new(admission.gate(), route.priority))
+        .layer(OverloadLayer::new(admission, route.priority))
         // The wait for the head of the answer, the upload included. A body that streams on has all the time
         // that it needs, as long as it is not silent.
         .layer(DeadlineLayer::new(route.timeout.unwrap_or(limits.timeout)))

@@ -28,10 +28,10 @@ use resilience::{
 use telemetry::Metrics;
 use tower::{Layer, Service};
 
-/// Puts a gate of its own before every service that it is laid over; without settings, deadlines only.
+/// Puts a gate of its own before every service that it is laid over; where gates are off, it keeps deadlines only.
 #[derive(Clone)]
 pub(crate) struct AdmissionLayer {
-    pub(crate) settings: Option<Settings>,
+    pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
 }
 
@@ -41,7 +41,7 @@ impl<S> Layer<S> for AdmissionLayer {
     fn layer(&self, inner: S) -> Admission<S> {
         Admission {
             inner,
-            gate: self.settings.map(Gate::new),
+            gate: Gate::of(self.settings),
             metrics: self.metrics.clone(),
             told: Arc::default(),
         }

@@ -4,7 +4,6 @@
 //! the nearest key that exists ([`env::config`]).
 
 mod addresses;
-pub mod admission;
 pub mod calls;
 mod hub;
 pub mod values;
@@ -18,10 +17,10 @@ use std::{
 
 use env::config::Secret;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use resilience::admission;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 pub use addresses::Addresses;
-pub use admission::Admission;
 pub use calls::Calls;
 pub use hub::{Advertised, Hub, NotReachable};
 
@@ -44,7 +43,7 @@ pub struct Settings {
     /// The hub of a system of many processes.
     pub hub: Hub,
     /// How much services take on before they refuse.
-    pub admission: Admission,
+    pub admission: admission::Settings,
     /// How messages are handled.
     pub messaging: Messaging,
     /// How requests with an `Idempotency-Key` are remembered.
@@ -73,7 +72,7 @@ impl Default for Settings {
             discovery: Discovery::default(),
             calls: Calls::default(),
             hub: Hub::default(),
-            admission: Admission::default(),
+            admission: admission::Settings::default(),
             messaging: Messaging::default(),
             idempotency: Idempotency::default(),
             invariants: Invariants::default(),

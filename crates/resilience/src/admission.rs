@@ -4,35 +4,64 @@
 //! each kind of request, for what those take alone differs: a limit over all of them would take many slow ones among quick
 //! ones for a queue. What is refused costs next to nothing, and is told when to come again.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     adaptive::{self, Ended, Limiter},
     shed::{Capacity, Overloaded, Place, Priority, RETRY_AFTER, Shares, Shedder},
 };
 
-/// How much a gate lets in.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How much a gate lets in, as a table of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How the limit moves. Default: from 64, between 16 and 1,000, while requests take no more than three times as long as
-    /// alone, or 150 ms.
-    pub limit: adaptive::Settings,
-    /// What each priority may fill of it.
-    pub shares: Shares,
+    /// Whether anything is refused. Default true.
+    pub enabled: bool,
+    /// The first limit of requests under way at once. Default 64.
+    pub initial: NonZeroU32,
+    /// It is never less. Default 4.
+    pub least: NonZeroU32,
+    /// It is never more. Default 1000.
+    pub most: NonZeroU32,
+    /// So many times longer than alone a request may take before the limit shrinks, from 1 to 100. Default 2.
+    #[serde(deserialize_with = "times")]
+    pub tolerance: f64,
+    /// A request that takes less alone is taken for one that takes so long. Default `50ms`.
+    #[serde(with = "env::config::time")]
+    pub unhurried: Duration,
+    /// The share of the limit up to which requests of low priority are taken. Default 0.6.
+    #[serde(deserialize_with = "env::config::share")]
+    pub low: f64,
+    /// And those of normal priority; critical ones are taken up to all of it. Default 0.9.
+    #[serde(deserialize_with = "env::config::share")]
+    pub normal: f64,
+}
+
+const fn count(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).expect("more than none")
+}
+
+fn times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match f64::deserialize(deserializer)? {
+        times if (1.0..=100.0).contains(&times) => Ok(times),
+        _ => Err(D::Error::custom("it is from 1 to 100")),
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
+        let Shares { low, normal } = Shares::default();
         Self {
-            limit: adaptive::Settings {
-                initial: 64,
-                least: 16,
-                most: 1_000,
-                tolerance: 3.0,
-                unhurried: Duration::from_millis(50),
-                ..adaptive::Settings::default()
-            },
-            shares: Shares::default(),
+            enabled: true,
+            initial: const { count(64) },
+            least: const { count(4) },
+            most: const { count(1_000) },
+            tolerance: 2.0,
+            unhurried: Duration::from_millis(50),
+            low,
+            normal,
         }
     }
 }
@@ -45,11 +74,22 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate through which nothing has come yet.
-    pub fn new(settings: Settings) -> Self {
-        let limiter = Limiter::new(settings.limit);
-        let shedder = Shedder::new(Capacity::Of(limiter.clone()), settings.shares);
-        Self { limiter, shedder }
+    /// A gate through which nothing has come yet; none where gates are off.
+    pub fn of(settings: Settings) -> Option<Self> {
+        let limiter = Limiter::new(adaptive::Settings {
+            initial: settings.initial.get(),
+            least: settings.least.get(),
+            most: settings.most.get(),
+            tolerance: settings.tolerance,
+            unhurried: settings.unhurried,
+            ..adaptive::Settings::default()
+        });
+        let shares = Shares {
+            low: settings.low,
+            normal: settings.normal,
+        };
+        let shedder = Shedder::new(Capacity::Of(limiter.clone()), shares);
+        settings.enabled.then_some(Self { limiter, shedder })
     }
 
     /// Lets a request in. The admission should be told how it ended.

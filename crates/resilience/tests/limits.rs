@@ -116,6 +116,20 @@ fn an_adaptive_limit_finds_what_a_service_can_do() {
     assert!((10..=40).contains(&settled) || settled == 4, "{settled}");
 }
 
+#[test]
+fn calls_that_are_fast_enough_are_never_refused_to_measure_them() {
+    let settings = adaptive::Settings {
+        unhurried: millis(50),
+        ..adaptive::Settings::default()
+    };
+    let mut gradient = Gradient::new(settings);
+    for call in 0..100_000 {
+        let before = gradient.limit();
+        gradient.answered(millis(20), before);
+        assert!(gradient.limit() >= before, "after {call} calls");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn g9_beyond_the_limit_calls_are_refused_at_once() {
     let settings = adaptive::Settings {

@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Error};
+use env::config::time;
+use serde::{Deserialize, Deserializer};
 
 const KIB: u64 = 1024;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A number of bytes, at least one: `"512B"`, `"64KiB"`, `"1MiB"`, `"2GiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -73,35 +73,9 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time: more than nothing, at most a day.
-pub(super) fn duration<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(input)?;
-    let (count, unit) = split(&text);
-    let millis = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60 * 1000),
-        "h" => Some(60 * 60 * 1000),
-        _ => None,
-    };
-    let length = count
-        .zip(millis)
-        .and_then(|(count, millis)| count.checked_mul(millis))
-        .map(Duration::from_millis);
-    length
-        .filter(|length| !length.is_zero() && *length <= DAY)
-        .ok_or_else(|| {
-            D::Error::custom(format!(
-                "`{text}` is not a length of time; write a positive number and ms, s, m or h, \
-                 at most a day, as in \"5s\""
-            ))
-        })
-}
-
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<Duration>, D::Error> {
-    duration(input).map(Some)
+/// A length of time that may be left open.
+pub(super) fn some_time<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+    time::deserialize(input).map(Some)
 }
 
 /// The number and the unit behind it.

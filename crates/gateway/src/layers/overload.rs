@@ -23,13 +23,13 @@ use super::Refusal;
 /// Puts a gate before what it is laid over.
 #[derive(Debug, Clone)]
 pub struct OverloadLayer {
-    settings: Option<Settings>,
+    settings: Settings,
     priority: Priority,
 }
 
 impl OverloadLayer {
-    /// A gate by `settings`, or none, for requests that matter so much; services are told of that.
-    pub fn new(settings: Option<Settings>, priority: Priority) -> Self {
+    /// A gate by `settings` for requests that matter so much; services are told of that.
+    pub fn new(settings: Settings, priority: Priority) -> Self {
         Self { settings, priority }
     }
 }
@@ -40,7 +40,7 @@ impl<S> Layer<S> for OverloadLayer {
     fn layer(&self, inner: S) -> Overload<S> {
         Overload {
             inner,
-            gate: self.settings.map(Gate::new),
+            gate: Gate::of(self.settings),
             priority: self.priority,
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn app(
         // Before the token is looked at, for a refusal must cost next to nothing; not around operators, who come when there
         // is too much to do (G9).
         .layer(AdmissionLayer {
-            settings: platform.settings().admission.gate(),
+            settings: platform.settings().admission,
             metrics: context.metrics().clone(),
         })
         // Beside the API: its callers have no say here, nor have operators there.

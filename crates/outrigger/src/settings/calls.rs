@@ -9,6 +9,7 @@ mod policy;
 use std::collections::BTreeMap;
 
 use discovery::{Policies, balance};
+use env::config::Time;
 use serde::{Deserialize, Serialize};
 
 pub use policy::{
@@ -16,7 +17,7 @@ pub use policy::{
     SlowCalls,
 };
 
-use super::values::{Section, Switch, Time, set};
+use super::values::{Section, Switch, set};
 
 /// The name under which stands what holds for every callee.
 const DEFAULTS: &str = "defaults";

@@ -7,7 +7,8 @@
 //!
 //! What a call takes alone is not learned from a long mean, as there: under a load that lasts, the mean comes to hold the
 //! queue that it is to show, and the limit grows without end. It is measured, as by Envoy's gradient controller and
-//! TCP BBR's ProbeRTT: once in so many rounds the limit is at its least for a few calls.
+//! TCP BBR's ProbeRTT: once in so many rounds the limit is at its least for a few calls. Calls that are fast enough
+//! whatever they take alone are not measured, so that nothing is refused for it.
 
 use std::time::Duration;
 
@@ -145,14 +146,19 @@ impl Gradient {
     }
 
     fn tried(&mut self) {
-        let alone = self.alone.is.max(self.settings.unhurried.as_secs_f64());
-        let gradient = (self.settings.tolerance * alone / self.now).clamp(0.5, 1.0);
+        let unhurried = self.settings.unhurried.as_secs_f64();
+        let gradient = (self.tolerable(self.alone.is.max(unhurried)) / self.now).clamp(0.5, 1.0);
         let wanted = self.limit * gradient + QUEUE;
         self.set(self.limit + (wanted - self.limit) * self.smoothing());
         self.until = self.until.saturating_sub(1);
-        if self.until == 0 {
+        if self.until == 0 && self.now > self.tolerable(unhurried) {
             self.measuring = Some(Mean::default());
         }
+    }
+
+    /// What a call may take that takes so many seconds alone.
+    fn tolerable(&self, alone: f64) -> f64 {
+        self.settings.tolerance * alone
     }
 
     fn remember(&mut self, took: f64) {

@@ -3,10 +3,11 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use discovery::{health, outlier};
+use env::config::{Share, Time};
 use resilience::{adaptive, breaker, bulkhead, hedge, retry};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::values::{Section, Share, Switch, Time, set};
+use crate::settings::values::{Section, Switch, set};
 
 /// How a call is made again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
