@@ -136,13 +136,30 @@ pub enum Error {
         /// What was given.
         url: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
     /// The URL of the registry cannot be used.
-    #[error("the URL of the registry cannot be used: {reason}; write `nats://host:4222`")]
+    #[error("the URL of the registry cannot be used: {reason}")]
     RegistryUrl {
         /// What is wrong with it.
         reason: String,
+    },
+    /// The program runs in no pod, or in one that may not ask.
+    #[error("this is no pod of a Kubernetes cluster that may ask its API server: {reason}")]
+    NoCluster {
+        /// What is missing.
+        reason: String,
+    },
+    /// The API server of Kubernetes does not let this pod see who is where.
+    #[error(
+        "the API server refuses: {message}; the service account needs a Role in the namespace {namespace} with the rule \
+         apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch], and a RoleBinding to it"
+    )]
+    Forbidden {
+        /// The namespace whose slices were asked for.
+        namespace: String,
+        /// What the API server says.
+        message: String,
     },
     /// No token for the service could be minted.
     #[error("no token for {service}")]
@@ -178,6 +195,8 @@ impl Error {
             Self::HubUrl { .. } => "hub-url",
             Self::Misdirected { .. } => "misdirected",
             Self::RegistryUrl { .. } => "registry-url",
+            Self::NoCluster { .. } => "no-cluster",
+            Self::Forbidden { .. } => "forbidden",
             Self::Token { .. } => "token",
         }
     }
@@ -235,6 +254,8 @@ impl From<Error> for Problem {
             | Error::Refused { .. }
             | Error::HubUrl { .. }
             | Error::RegistryUrl { .. }
+            | Error::NoCluster { .. }
+            | Error::Forbidden { .. }
             | Error::Token { .. } => Self::internal(),
         }
     }

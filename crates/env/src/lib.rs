@@ -17,6 +17,7 @@
 //! | [`config`] | typed configuration from file, environment and flags |
 //! | [`problem`] | RFC 9457 problem details, the one form of an error on the wire |
 //! | [`pure`] | noticing that code asks the world which must not |
+//! | [`tls`] | connections that are encrypted |
 //! | [`request`] | what a request carries through every call, event and saga that it causes |
 //! | [`world`] | the seam itself |
 //!
@@ -37,6 +38,7 @@ pub mod net;
 pub mod problem;
 pub mod pure;
 pub mod request;
+pub mod tls;
 pub mod world;
 
 pub use chain::{causes, chain};

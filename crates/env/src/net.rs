@@ -24,6 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::client::TlsStream;
 
 use crate::{pure, world};
 
@@ -111,7 +112,7 @@ pub async fn resolve(host_and_port: &str) -> io::Result<SocketAddr> {
 }
 
 /// Looks `host:port` up: all its addresses, at least one, the one to try first first. A literal
-/// address is its own answer, which is all that a simulation needs.
+/// address is its own answer, wherever it is asked for.
 ///
 /// # Errors
 /// What the system's resolver says: no such host, or no answer.
@@ -119,7 +120,11 @@ pub async fn resolve_all(host_and_port: &str) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host_and_port.parse() {
         return Ok(vec![address]);
     }
-    let found: Vec<_> = tokio::net::lookup_host(host_and_port).await?.collect();
+    let simulated = world::current().map(|world| world.resolve(host_and_port));
+    let found: Vec<_> = match simulated {
+        Some(found) => found.await?,
+        None => tokio::net::lookup_host(host_and_port).await?.collect(),
+    };
     if found.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -232,6 +237,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A connection inside a simulation.
     Simulated(DynIo),
+    /// A connection of either kind, [encrypted](crate::tls).
+    Encrypted(Box<TlsStream<Stream>>),
 }
 
 impl Stream {
@@ -239,6 +246,7 @@ impl Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream),
             Self::Simulated(io) => Pin::new(io.as_mut()),
+            Self::Encrypted(stream) => Pin::new(stream.as_mut()),
         }
     }
 }
@@ -282,6 +290,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Simulated(io) => io.is_write_vectored(),
+            Self::Encrypted(stream) => stream.is_write_vectored(),
         }
     }
 }

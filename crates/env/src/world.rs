@@ -31,6 +31,12 @@ pub trait World: 'static {
     /// Opens a connection from the machine that is asking.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<DynIo>>;
 
+    /// The addresses of `host:port`, where the host is a name. By default there is no such name: what is simulated has
+    /// addresses.
+    fn resolve(&self, _host_and_port: &str) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+
     /// The address at which others reach the machine that is asking.
     fn local_address(&self) -> IpAddr;
 

@@ -84,7 +84,8 @@ struct Groups {
 }
 
 impl HubBus {
-    /// The bus of the hub at `url`, such as `http://hub:7700`. It is asked for nothing yet, and need not be there.
+    /// The bus of the hub at `url`, such as `http://hub:7700`, or `https://hub.example?ca=/etc/shop/ca.pem` as
+    /// [`Origin::parse`](env::http::Origin::parse) reads it. It is asked for nothing yet, and need not be there.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`](crate::Error::InvalidUrl).

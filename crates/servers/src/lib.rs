@@ -19,9 +19,11 @@ mod guard;
 pub mod nats;
 pub mod postgres;
 mod programs;
+pub mod tls;
 
 pub use nats::Nats;
 pub use postgres::Postgres;
+pub use tls::Tls;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]

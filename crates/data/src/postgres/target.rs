@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use env::tls::Authorities;
 use tokio_postgres::config::{Config, Host, SslMode};
 
 use super::tls::{Tls, Trust};
@@ -155,7 +156,10 @@ fn number(text: &str, problem: &'static str, most: usize) -> Result<usize> {
 
 /// The modes of libpq, with its meanings; `verify-ca` looks at the name too.
 fn trust(mode: &str, roots: Option<&str>) -> Result<(SslMode, Trust)> {
-    let named = || roots.map_or(Trust::System, |file| Trust::File(file.into()));
+    let named = || {
+        let authorities = roots.map(|file| Authorities::File(file.into()));
+        Trust::In(authorities.unwrap_or_default())
+    };
     match (mode, roots) {
         ("disable", _) => Ok((SslMode::Disable, Trust::Anyone)),
         ("prefer", _) => Ok((SslMode::Prefer, Trust::Anyone)),

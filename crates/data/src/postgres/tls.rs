@@ -3,22 +3,21 @@
 use std::{
     future::Future,
     io,
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use env::net::Stream;
+use env::{net::Stream, tls::Authorities};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{self, ChannelBinding, TlsConnect};
 use tokio_rustls::{
     TlsConnector, client,
     rustls::{
-        ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        ClientConfig, DigitallySignedStruct, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+        pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
 
@@ -29,10 +28,8 @@ use crate::{Error, Result};
 pub(super) enum Trust {
     /// Anyone's: the connection is encrypted, and nothing is known of the other side.
     Anyone,
-    /// One that the authorities of this machine vouch for.
-    System,
-    /// One that the authorities in this PEM file vouch for.
-    File(PathBuf),
+    /// One that these vouch for.
+    In(Authorities),
 }
 
 /// Encrypts one connection.
@@ -52,20 +49,13 @@ impl Tls {
             Trust::Anyone => config
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Unverified(provider))),
-            Trust::System => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                config.with_root_certificates(roots)
-            }
-            Trust::File(file) => {
-                let mut roots = RootCertStore::empty();
-                let found = CertificateDer::pem_file_iter(file)
-                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                    .map_err(|_| unusable("the file of sslrootcert cannot be read as PEM"))?;
-                roots.add_parsable_certificates(found);
-                if roots.is_empty() {
-                    return Err(unusable("the file of sslrootcert holds no certificate"));
-                }
+            Trust::In(authorities) => {
+                let roots = authorities.roots().map_err(|error| match error {
+                    env::tls::Error::NoCertificate { .. } => {
+                        unusable("the file of sslrootcert holds no certificate")
+                    }
+                    _ => unusable("the file of sslrootcert cannot be read as PEM"),
+                })?;
                 config.with_root_certificates(roots)
             }
         };

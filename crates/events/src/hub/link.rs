@@ -6,7 +6,7 @@ use axum_core::body::Body;
 use bytes::Bytes;
 use env::{
     BoxError, Problem,
-    http::{HttpClient, authority, http_client},
+    http::{HttpClient, Origin},
 };
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -31,7 +31,7 @@ pub(super) const MANY: &str = "application/cloudevents-batch+json";
 #[derive(Clone)]
 pub(super) struct Link {
     http: HttpClient,
-    authority: String,
+    hub: Origin,
     token: Option<Token>,
 }
 
@@ -89,11 +89,11 @@ impl From<Failure> for Error {
 
 impl Link {
     pub(super) fn new(url: &str) -> Result<Self> {
+        let invalid = |reason| Error::InvalidUrl { reason };
+        let hub = Origin::parse(url, PORT).map_err(|reason| invalid(reason.to_owned()))?;
         Ok(Self {
-            http: http_client(),
-            authority: authority(url, PORT).map_err(|reason| Error::InvalidUrl {
-                reason: reason.to_owned(),
-            })?,
+            http: hub.client().map_err(invalid)?,
+            hub,
             token: None,
         })
     }
@@ -152,7 +152,7 @@ impl Link {
     ) -> Result<Bytes, Failure> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.authority))
+            .uri(format!("{}{path}", self.hub))
             .header(header::CONTENT_TYPE, kind)
             .body(Body::from(body))
             .map_err(Failure::away)?;

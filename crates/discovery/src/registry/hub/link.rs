@@ -4,14 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use axum_core::body::Body;
 use bytes::Bytes;
-use env::{BoxError, Problem};
+use env::{BoxError, Problem, http::Origin};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use identity::Issuer;
 
 use super::HUB;
-use crate::{Error, HttpClient, Result, http_client, path};
+use crate::{Error, HttpClient, Result, path};
 
 /// The port of a hub whose address names none.
 const PORT: u16 = 7700;
@@ -23,26 +23,27 @@ const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 /// The way to the hub.
 pub(super) struct Link {
     http: HttpClient,
-    /// `host:port`; looked up for each connection, because a hub that is restarted elsewhere keeps its name.
-    authority: String,
+    hub: Origin,
     issuer: Option<Issuer>,
 }
 
 impl Link {
     pub(super) fn new(url: &str, issuer: Option<Issuer>) -> Result<Self> {
+        let invalid = |reason| Error::HubUrl {
+            url: url.to_owned(),
+            reason,
+        };
+        let hub = Origin::parse(url, PORT).map_err(|reason| invalid(reason.to_owned()))?;
         Ok(Self {
-            http: http_client(),
-            authority: env::http::authority(url, PORT).map_err(|reason| Error::HubUrl {
-                url: url.to_owned(),
-                reason,
-            })?,
+            http: hub.client().map_err(invalid)?,
+            hub,
             issuer,
         })
     }
 
     /// Where the hub is now.
     pub(super) async fn resolve(&self) -> Result<SocketAddr> {
-        let found = env::timeout(PATIENCE, env::net::resolve(&self.authority));
+        let found = env::timeout(PATIENCE, env::net::resolve(self.hub.authority()));
         found.await.map_err(Self::away)?.map_err(Self::away)
     }
 
@@ -67,7 +68,7 @@ impl Link {
         body: Body,
     ) -> Result<Response<Incoming>> {
         let mut request = request
-            .uri(format!("http://{}{path}", self.authority))
+            .uri(format!("{}{path}", self.hub))
             .body(body)
             .map_err(Self::away)?;
         if let Some(issuer) = &self.issuer {

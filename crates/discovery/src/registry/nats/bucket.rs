@@ -35,7 +35,7 @@ impl Bucket {
             .map(str::parse)
             .collect::<Result<_, _>>()
             .map_err(|error: std::io::Error| Error::RegistryUrl {
-                reason: error.to_string(),
+                reason: format!("{error}; write NATS as `nats://host:4222`"),
             })?;
         let client = ConnectOptions::new()
             .retry_on_initial_connect()
