@@ -42,5 +42,5 @@ pub use error::{Error, Result};
 pub use instance::Instance;
 #[cfg(feature = "nats")]
 pub use registry::NatsKv;
-pub use registry::{HUB, Hub, InProcess, Registry, StaticList, Ttl};
+pub use registry::{Dns, HUB, Hub, InProcess, Kubernetes, Registry, StaticList, Ttl};
 pub use upstream::{Policy, Protected, Settings, Upstream};

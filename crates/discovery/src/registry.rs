@@ -5,14 +5,19 @@
 //! | [`InProcess`] | in the memory of this process |
 //! | [`Hub`] | at a hub, over HTTP; `outrigger-hub` is the server |
 //! | `NatsKv` | in a bucket of NATS JetStream; with the feature `nats` |
+//! | [`Kubernetes`] | in the EndpointSlices of a cluster, as its own controllers keep them |
+//! | [`Dns`] | in the addresses of a name |
 //! | [`StaticList`] | nowhere: they are known beforehand |
 
+pub mod dns;
 mod hub;
 mod in_process;
 mod instances;
+pub mod kubernetes;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod static_list;
+mod watches;
 
 use std::time::Duration;
 
@@ -21,9 +26,11 @@ use tokio::sync::watch;
 
 use crate::{Instance, Result};
 
-pub use hub::{HUB, Hub, Listed, Page};
+pub use dns::Dns;
+pub use hub::{HUB, Hub, KEEP_ALIVE, Listed, Page};
 pub use in_process::{InProcess, Known};
 pub use instances::Instances;
+pub use kubernetes::Kubernetes;
 #[cfg(feature = "nats")]
 pub use nats::NatsKv;
 pub use static_list::StaticList;

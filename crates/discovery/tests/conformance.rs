@@ -1,13 +1,15 @@
 //! Every registry, held to the same suite.
 
+mod api_server;
 mod conformance {
     pub(crate) mod suite;
 }
+mod names;
 mod server;
 
 use std::{sync::Arc, time::Duration};
 
-use outrigger_discovery::{Hub, InProcess, Registry, StaticList, Ttl};
+use outrigger_discovery::{Dns, Hub, InProcess, Instance, Registry, StaticList, Ttl};
 use tokio_util::sync::CancellationToken;
 
 const TTL: Duration = Duration::from_secs(1);
@@ -92,6 +94,50 @@ mod static_list {
     use super::*;
 
     hold_to!(known_beforehand: what_is_there_is_read_by_service);
+}
+
+/// Registries that others write, and that say what they know in their own way.
+mod read_only {
+    use super::*;
+    use crate::conformance::suite::{instance, what_is_known_is_read_by_service};
+
+    #[tokio::test]
+    async fn kubernetes_is_read_by_service() {
+        let server = api_server::ApiServer::default();
+        let known = [
+            instance("user-service", "user-service@a", 1).zone("north"),
+            instance("user-service", "user-service@b", 1),
+            instance("order-service", "order-service@c", 3),
+        ];
+        server.put("users", &known[..2]);
+        server.put("orders", &known[2..]);
+        let registry = server.registry(server::serve(server.routes()).await);
+        what_is_known_is_read_by_service(Arc::new(registry), &known).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dns_is_read_by_service() {
+        let names = names::Names::enter();
+        let at = |service: &str, last| {
+            let id = format!("{service}@127.0.0.{last}:8080");
+            Instance {
+                address: ([127, 0, 0, last], 8080).into(),
+                ..instance(service, &id, 0)
+            }
+        };
+        let known = [
+            at("user-service", 1),
+            at("user-service", 2),
+            at("order-service", 3),
+        ];
+        names.set(
+            "user-service.shop:8080",
+            &[known[1].address, known[0].address],
+        );
+        names.set("order-service.shop:8080", &[known[2].address]);
+        let options = "dns://{service}.shop:8080".parse().expect("options");
+        what_is_known_is_read_by_service(Arc::new(Dns::new(options)), &known).await;
+    }
 }
 
 #[cfg(feature = "nats")]

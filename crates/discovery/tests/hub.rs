@@ -3,6 +3,7 @@
 mod server;
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -12,43 +13,27 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::StatusCode, routing::any};
+use axum::{Router, body::Body, http::StatusCode, routing::any};
 use env::Problem;
+use futures::{StreamExt, stream};
 use identity::{CALL, Issuer, Keyring, Verifier};
-use outrigger_discovery::{Clients, Error, HUB, Hub, Instance, Registry, registrar};
-use server::{nobody, until};
+use outrigger_discovery::{
+    Clients, Error, HUB, Hub, Instance, Registry, registrar, registry::KEEP_ALIVE,
+};
+use server::{Server, nobody, until};
 use tokio_util::sync::CancellationToken;
 
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// A hub that can be taken away, with every connection to it.
-struct Server(tokio::task::JoinHandle<()>);
-
-impl Server {
-    async fn start(at: SocketAddr, folder: &Path, verifier: Option<Verifier>) -> Self {
-        let options = hub::Options {
-            verifier,
-            ..hub::Options::default()
-        };
-        let url = format!("sqlite:{}", folder.join("hub.sqlite").display());
-        let hub = hub::Hub::open(&url, options).await.expect("opened");
-        Self::of(at, hub.routes()).await
-    }
-
-    async fn of(at: SocketAddr, routes: Router) -> Self {
-        let mut listener = env::net::listen(at).await.expect("the port is free");
-        Self(tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(server::answer(stream, routes.clone()));
-            }
-        }))
-    }
-
-    async fn kill(self) {
-        self.0.abort();
-        let _ = self.0.await;
-    }
+/// A hub that can be taken away.
+async fn hub(at: SocketAddr, folder: &Path, verifier: Option<Verifier>) -> Server {
+    let options = hub::Options {
+        verifier,
+        ..hub::Options::default()
+    };
+    let url = format!("sqlite:{}", folder.join("hub.sqlite").display());
+    let hub = hub::Hub::open(&url, options).await.expect("opened");
+    Server::of(at, hub.routes()).await
 }
 
 fn client(at: SocketAddr) -> Hub {
@@ -62,7 +47,7 @@ fn instance(port: u16) -> Instance {
 #[tokio::test]
 async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afterwards() {
     let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
-    let server = Server::start(at, folder.path(), None).await;
+    let server = hub(at, folder.path(), None).await;
     let registry = client(at);
     let (first, second) = (instance(1), instance(2));
     registry.register(first.clone()).await.expect("registered");
@@ -74,7 +59,7 @@ async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afte
     assert!(refused.is_err_and(|error| error.is_registry_away()));
     assert_eq!(seen.borrow().len(), 1, "the last word of the hub");
 
-    let server = Server::start(at, folder.path(), None).await;
+    let server = hub(at, folder.path(), None).await;
     assert!(
         registry.heartbeat(&first.id).await.expect("answered"),
         "a restarted hub forgets nothing"
@@ -91,7 +76,7 @@ async fn while_the_hub_is_away_what_is_known_stays_and_what_changed_is_seen_afte
 #[tokio::test]
 async fn the_first_call_waits_until_the_hub_has_said_who_is_there() {
     let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
-    let server = Server::start(at, folder.path(), None).await;
+    let server = hub(at, folder.path(), None).await;
     let registry = Arc::new(client(at));
     for address in [
         server::serve(server::echo()).await,
@@ -135,11 +120,11 @@ async fn an_instance_is_registered_again_however_long_the_hub_was_away_and_whate
 
     until(async || asked.load(Ordering::Relaxed) > 20).await;
     server.kill().await;
-    let server = Server::start(at, folder.path(), None).await;
+    let server = hub(at, folder.path(), None).await;
     until(&there).await;
     server.kill().await;
     let empty = tempfile::tempdir().expect("a folder");
-    let server = Server::start(at, empty.path(), None).await;
+    let server = hub(at, empty.path(), None).await;
     until(&there).await;
 
     leave.cancel();
@@ -153,7 +138,7 @@ async fn g10_closed_hubs_take_a_service_at_its_own_word_only() {
     let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
     let keyring = Keyring::generate();
     let verifier = Some(Verifier::new(&keyring, HUB));
-    let server = Server::start(at, folder.path(), verifier).await;
+    let server = hub(at, folder.path(), verifier).await;
     let grants = [(HUB.to_owned(), vec![CALL.to_owned()])];
     let issuer = |service: &str| Issuer::new(keyring.clone(), service, grants.clone().into());
     let url = format!("http://{at}");
@@ -182,6 +167,25 @@ async fn g10_closed_hubs_take_a_service_at_its_own_word_only() {
     server.kill().await;
 }
 
+/// It announces how often it says something, and then says nothing: whoever watches does not wait for ever.
+#[tokio::test]
+async fn a_hub_that_falls_silent_is_asked_again_as_soon_as_it_has_announced() {
+    let at = nobody().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let silent = Router::new().fallback(any(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let comment = stream::iter([Ok::<_, Infallible>(": here\n\n")]);
+        let body = Body::from_stream(comment.chain(stream::pending()));
+        ([(KEEP_ALIVE, "50")], body)
+    }));
+    let server = Server::of(at, silent).await;
+    let registry = client(at);
+    let _seen = registry.watch("user-service");
+    until(async || asked.load(Ordering::Relaxed) >= 3).await;
+    server.kill().await;
+}
+
 #[tokio::test]
 async fn what_is_no_hub_is_a_hub_that_is_away() {
     let at = nobody().await;
@@ -198,11 +202,20 @@ async fn what_is_no_hub_is_a_hub_that_is_away() {
 #[test]
 fn an_address_that_is_none_is_refused_with_the_reason() {
     let wrong = [
-        ("https://hub:7700", "its scheme is not http"),
-        ("hub:7700", "its scheme is not http"),
+        ("ftp://hub:7700", "its scheme is neither http nor https"),
+        ("hub:7700", "its scheme is neither http nor https"),
+        ("http://hub:7700/v1", "a path has no meaning there"),
         (
-            "http://hub:7700/v1",
-            "a path or a query has no meaning there",
+            "http://hub:7700?ca=/x",
+            "only `?ca=FILE` has a meaning there, behind https",
+        ),
+        (
+            "https://hub?cas=/x",
+            "only `?ca=FILE` has a meaning there, behind https",
+        ),
+        (
+            "https://hub?ca=/nowhere/ca.pem",
+            "/nowhere/ca.pem cannot be read as PEM",
         ),
         ("http:// hub", "it is not a URL"),
     ];
@@ -211,4 +224,33 @@ fn an_address_that_is_none_is_refused_with_the_reason() {
         assert!(error.contains(reason) && error.contains(url), "{error}");
     }
     assert!(Hub::new("http://hub", None).is_ok(), "7700 is the port");
+    assert!(Hub::new("https://hub", None).is_ok(), "443 is the port");
+}
+
+#[tokio::test]
+async fn a_hub_behind_tls_is_believed_by_the_authority_that_its_url_names_and_by_no_other() {
+    let (folder, at) = (tempfile::tempdir().expect("a folder"), nobody().await);
+    let server = hub(at, folder.path(), None).await;
+    let tls = servers::Tls::before(at).await.expect("TLS");
+    let url = |ca: &Path| format!("https://{}?ca={}", tls.address(), ca.display());
+    let registry = Hub::new(&url(tls.authority()), None).expect("an address");
+    let mut seen = registry.watch("user-service");
+    registry.register(instance(1)).await.expect("registered");
+    seen.wait_for(|now| now.len() == 1).await.expect("kept");
+
+    let stranger = servers::Tls::before(at).await.expect("TLS");
+    for deceived in [
+        url(stranger.authority()),
+        format!("https://{}", tls.address()),
+    ] {
+        let deceived = Hub::new(&deceived, None).expect("an address");
+        let refused = deceived.register(instance(2)).await.expect_err("refused");
+        let said = env::chain(&refused);
+        assert!(
+            refused.is_registry_away() && said.contains("certificate"),
+            "{said}"
+        );
+    }
+    assert_eq!(seen.borrow().len(), 1);
+    server.kill().await;
 }

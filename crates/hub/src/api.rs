@@ -13,7 +13,7 @@ use axum::{
 };
 use discovery::{
     Instance, Registry,
-    registry::{Known, Listed, Page},
+    registry::{KEEP_ALIVE, Known, Listed, Page},
 };
 use env::{Problem, Timestamp};
 use identity::{CALL, Caller, OPERATE, RequireToken};
@@ -166,12 +166,14 @@ async fn watch(
 ) -> Result<Response, Problem> {
     let last = headers.get("last-event-id");
     let last = last.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let events = hub.0.watchers.watch(&service, last)?;
+    let watchers = &hub.0.watchers;
+    let events = watchers.watch(&service, last)?;
     let kind = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    Ok((kind, events).into_response())
+    let keep_alive = watchers.keep_alive().as_millis().to_string();
+    Ok((kind, [(KEEP_ALIVE, keep_alive)], events).into_response())
 }
 
 async fn health(State(hub): State<Hub>) -> Result<Body, Problem> {

@@ -43,7 +43,7 @@ mod registry;
 mod store;
 mod watchers;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use data::Database;
@@ -63,6 +63,9 @@ pub struct Options {
     pub instances: usize,
     /// The most watches at a time. Default 10,000.
     pub watchers: usize,
+    /// After so long without a change each watch says that the hub is there. Watchers are told of it, and take the hub for
+    /// gone after three times that. Default 15 s.
+    pub keep_alive: Duration,
     /// What the bus allows.
     pub bus: bus::Options,
     /// Whose tokens open it; its audience is [`discovery::HUB`]. Default none: it is open to whoever can reach it.
@@ -75,6 +78,7 @@ impl Default for Options {
             ttl: Ttl::default(),
             instances: 20_000,
             watchers: 10_000,
+            keep_alive: Duration::from_secs(15),
             bus: bus::Options::default(),
             verifier: None,
         }
@@ -100,7 +104,8 @@ impl Hub {
     pub async fn open(url: &str, options: Options) -> Result<Self> {
         let db = Database::open(url).await?.owned_by(discovery::HUB);
         let registry = registry::Durable::open(db.clone(), options.ttl, options.instances).await?;
-        let watchers = watchers::Watchers::new(registry.memory().clone(), options.watchers);
+        let memory = registry.memory().clone();
+        let watchers = watchers::Watchers::new(memory, options.watchers, options.keep_alive);
         Ok(Self(Arc::new(Shared {
             registry,
             watchers,

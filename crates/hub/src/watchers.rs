@@ -25,8 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Result};
 
-/// After so long without a change, a comment says that the hub is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The least time between two events of a watch. The first change after it is told at once.
 const PACE: Duration = Duration::from_millis(100);
 const COMMENT: Bytes = Bytes::from_static(b": here\n\n");
@@ -34,6 +32,8 @@ const COMMENT: Bytes = Bytes::from_static(b": here\n\n");
 pub(crate) struct Watchers {
     registry: InProcess,
     limit: usize,
+    /// After so long without a change, a comment says that the hub is there.
+    keep_alive: Duration,
     places: Arc<Semaphore>,
     rendered: Arc<Rendered>,
     end: CancellationToken,
@@ -58,20 +58,27 @@ struct Watcher {
     begun: bool,
     /// When the next event may be sent.
     due: Instant,
+    keep_alive: Duration,
     rendered: Arc<Rendered>,
     end: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watchers {
-    pub(crate) fn new(registry: InProcess, limit: usize) -> Self {
+    pub(crate) fn new(registry: InProcess, limit: usize, keep_alive: Duration) -> Self {
         Self {
             registry,
             limit,
+            keep_alive,
             places: Arc::new(Semaphore::new(limit)),
             rendered: Arc::default(),
             end: CancellationToken::new(),
         }
+    }
+
+    /// How often a watch says at least that the hub is there.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        self.keep_alive
     }
 
     /// Ends every watch; the watchers come back when they find a hub.
@@ -90,6 +97,7 @@ impl Watchers {
             last: last.to_owned(),
             begun: false,
             due: env::instant(),
+            keep_alive: self.keep_alive,
             rendered: Arc::clone(&self.rendered),
             end: self.end.clone(),
             _place: place,
@@ -117,7 +125,7 @@ impl Watcher {
                 biased;
                 () = self.end.cancelled() => return None,
                 changed = self.seen.changed() => changed.ok()?,
-                () = env::sleep(KEEP_ALIVE) => return Some(COMMENT),
+                () = env::sleep(self.keep_alive) => return Some(COMMENT),
             }
             let due = env::sleep_until(self.due);
             self.end.run_until_cancelled(due).await?;

@@ -1,35 +1,33 @@
 //! The registry of a hub, over HTTP.
 //!
 //! What is guaranteed: while the hub is away, everybody keeps the instances that they know, and tries again for ever,
-//! with growing random pauses; what changed meanwhile is known as soon as the hub answers.
+//! with growing random pauses; what changed meanwhile is known as soon as the hub answers. A hub that is silent for three
+//! times as long as it has announced is away.
 
 mod link;
 mod listing;
 mod sse;
 mod watching;
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::Method;
 use identity::Issuer;
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use listing::{Listed, Page};
 
 use self::link::Link;
-use super::{Instances, Registry};
+use super::{Instances, Registry, watches::Watches};
 use crate::{Error, Instance, Result};
 
 /// The hub's name: the audience of the tokens that it asks for.
 pub const HUB: &str = "hub";
+
+/// The header by which a hub announces how often a watch says at least that it is there, in milliseconds.
+pub const KEEP_ALIVE: &str = "x-keep-alive-ms";
 
 const LIST: &str = "/v1/registry/instances";
 /// After so many instances no further page is asked for.
@@ -45,27 +43,20 @@ pub struct Hub(Arc<Shared>);
 
 struct Shared {
     link: Arc<Link>,
-    watched: Watched,
-    stop: CancellationToken,
-    _stop_when_dropped: DropGuard,
+    watches: Watches,
 }
 
-/// What is watched, by service.
-type Watched = Arc<Mutex<BTreeMap<String, Arc<watch::Sender<Instances>>>>>;
-
 impl Hub {
-    /// The hub at `url`, such as `http://hub:7700`. It is asked for nothing yet, and need not be there. Where it asks for
+    /// The hub at `url`, such as `http://hub:7700`, or `https://hub.example?ca=/etc/shop/ca.pem` as
+    /// [`Origin::parse`](env::http::Origin::parse) reads it. It is asked for nothing yet, and need not be there. Where it asks for
     /// tokens, `issuer` must be granted [`CALL`](identity::CALL) for [`HUB`].
     ///
     /// # Errors
     /// [`Error::HubUrl`].
     pub fn new(url: &str, issuer: Option<Issuer>) -> Result<Self> {
-        let stop = CancellationToken::new();
         Ok(Self(Arc::new(Shared {
             link: Arc::new(Link::new(url, issuer)?),
-            watched: Watched::default(),
-            _stop_when_dropped: stop.clone().drop_guard(),
-            stop,
+            watches: Watches::new(),
         })))
     }
 
@@ -144,30 +135,14 @@ impl Registry for Hub {
 
     /// Must be called within a runtime.
     fn watch(&self, service: &str) -> watch::Receiver<Instances> {
-        let mut watched = self
-            .0
-            .watched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = watched.get(service) {
-            return told.subscribe();
-        }
-        let (told, seen) = watch::channel(Instances::default());
-        let told = Arc::new(told);
-        watched.insert(service.to_owned(), Arc::clone(&told));
-        let watching = watching::Watching {
-            link: Arc::clone(&self.0.link),
-            service: service.to_owned(),
-            told,
-            watched: Arc::clone(&self.0.watched),
-        };
-        tokio::spawn(
-            self.0
-                .stop
-                .clone()
-                .run_until_cancelled_owned(watching.run()),
-        );
-        seen
+        self.0.watches.watch(service, |told| {
+            let watching = watching::Watching {
+                link: Arc::clone(&self.0.link),
+                service: service.to_owned(),
+                told,
+            };
+            watching.run()
+        })
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<String>>> {

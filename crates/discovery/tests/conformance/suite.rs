@@ -42,17 +42,27 @@ pub(crate) async fn what_is_there_is_read_by_service(registry: Arc<dyn Registry>
     for instance in &known {
         register(&registry, instance.clone()).await;
     }
+    what_is_known_is_read_by_service(registry, &known).await;
+}
+
+/// The same for a registry that has instances of its own: two of `user-service` and one of `order-service`.
+pub(crate) async fn what_is_known_is_read_by_service(
+    registry: Arc<dyn Registry>,
+    known: &[Instance],
+) {
+    let named: Vec<_> = known.iter().map(|it| it.id.as_str()).collect();
     let mut users = registry.watch("user-service");
-    ids(&mut users, &["a", "b"]).await;
+    ids(&mut users, &named[..2]).await;
     let seen: Vec<Instance> = users.borrow().iter().map(|it| (**it).clone()).collect();
     assert_eq!(seen, known[..2]);
-    ids(&mut registry.watch("order-service"), &["c"]).await;
+    let mut orders = registry.watch("order-service");
+    ids(&mut orders, &named[2..]).await;
     let mut none = registry.watch("payment-service");
     let told = env::timeout(SOON, none.wait_for(Instances::is_known)).await;
     assert!(told.expect("told").expect("kept").is_empty());
     let services = registry.services().await.expect("answered");
     assert_eq!(services, ["order-service", "user-service"]);
-    assert!(registry.heartbeat("a").await.expect("answered"));
+    assert!(registry.heartbeat(named[0]).await.expect("answered"));
 }
 
 /// Whoever watches sees an instance with all that was said of it, also one that was there before.

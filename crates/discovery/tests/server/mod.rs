@@ -44,6 +44,26 @@ pub(crate) async fn answer(
     let _ = http.serve_connection(stream, service).await;
 }
 
+/// What can be taken away, with every connection to it.
+pub(crate) struct Server(tokio::task::JoinHandle<()>);
+
+impl Server {
+    pub(crate) async fn of(at: SocketAddr, routes: Router) -> Self {
+        let mut listener = env::net::listen(at).await.expect("the port is free");
+        Self(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(answer(stream, routes.clone()));
+            }
+        }))
+    }
+
+    pub(crate) async fn kill(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
 /// A port on which nobody listens.
 pub(crate) async fn nobody() -> SocketAddr {
     let listener = env::net::listen(([127, 0, 0, 1], 0).into())

@@ -1,26 +1,25 @@
 //! Following the instances of one service, through every absence of the hub.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum_core::body::Body;
 use env::chain;
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use resilience::retry::Backoff;
-use tokio::sync::watch;
 
 use super::{
-    Watched,
     link::{self, Link},
     sse::{Event, Parser},
 };
-use crate::{Instance, Result, balance::chance, registry::Instances};
+use crate::{Instance, Result, balance::chance, registry::watches::Told};
 
-/// The hub sends something at least every 15 seconds: after three times that, it is gone without a word.
-const SILENCE: Duration = Duration::from_secs(45);
+/// How often a hub that does not say it sends something at least.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After so many times that without a word, it is gone.
+const MISSED: u32 = 3;
+/// The shortest and the longest that a hub may be silent, whatever it says.
+const BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
 /// How long to wait before the hub is asked again.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
@@ -30,8 +29,7 @@ const BACKOFF: Backoff = Backoff {
 pub(super) struct Watching {
     pub(super) link: Arc<Link>,
     pub(super) service: String,
-    pub(super) told: Arc<watch::Sender<Instances>>,
-    pub(super) watched: Watched,
+    pub(super) told: Told,
 }
 
 /// What the stream has told so far.
@@ -43,26 +41,12 @@ struct Progress {
 }
 
 impl Watching {
-    /// Tells of every change, for as long as somebody listens.
+    /// Tells of every change, for ever.
     pub(super) async fn run(self) {
         let mut progress = Progress::default();
         loop {
-            tokio::select! {
-                biased;
-                () = self.told.closed() => if self.forgotten() { return },
-                () = self.try_follow(&mut progress) => {}
-            }
+            self.try_follow(&mut progress).await;
         }
-    }
-
-    /// Whether nobody listens any more; then the next who does begins anew.
-    fn forgotten(&self) -> bool {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = self.told.is_closed();
-        if forgotten {
-            watched.remove(&self.service);
-        }
-        forgotten
     }
 
     /// Follows until the stream breaks off, then waits for as long as it seems wise.
@@ -87,10 +71,13 @@ impl Watching {
             request = request.header("last-event-id", last);
         }
         let answer = self.link.send(request, &path, Body::empty());
-        let answer = env::timeout(SILENCE, answer).await.map_err(Link::away)??;
+        let answer = env::timeout(KEEP_ALIVE, answer)
+            .await
+            .map_err(Link::away)??;
+        let silence = silence(answer.headers());
         let mut body = answer.into_body();
         let mut parser = Parser::default();
-        while let Some(frame) = env::timeout(SILENCE, body.frame())
+        while let Some(frame) = env::timeout(silence, body.frame())
             .await
             .map_err(Link::away)?
         {
@@ -119,4 +106,13 @@ impl Watching {
             .and_then(|id| HeaderValue::from_str(id).ok());
         Ok(())
     }
+}
+
+/// How long the hub may be silent, as it announces.
+fn silence(headers: &HeaderMap) -> Duration {
+    let announced = headers.get(super::KEEP_ALIVE);
+    let announced = announced.and_then(|it| it.to_str().ok()?.parse().ok());
+    let keep_alive = announced.map_or(KEEP_ALIVE, Duration::from_millis);
+    let (shortest, longest) = BOUNDS;
+    keep_alive.saturating_mul(MISSED).clamp(shortest, longest)
 }
