@@ -49,6 +49,11 @@ pub(crate) enum Error {
         "processes find each other at the hub: `peers` in the settings has no meaning with --processes"
     )]
     ProcessesAndPeers,
+    /// The settings name another registry.
+    #[error(
+        "processes find each other at the hub of this one: `discovery.registry` in the settings has no meaning with --processes"
+    )]
+    ProcessesAndRegistry,
     /// Several processes would share a SQLite file.
     #[error(
         "several processes of {service} cannot share its SQLite file: set `database` to a PostgreSQL server, or have one"

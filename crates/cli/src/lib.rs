@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! One file a verb: `up`, `serve`, `services`, `token`, `check`, `audit`, `database`, `dead_letters`, `outbox`,
+//! One file a verb: `up`, `serve`, `services`, `token`, `keys`, `check`, `audit`, `database`, `dead_letters`, `outbox`,
 //! `projections`, `sagas`, `bus`, `rewind`, `deploy`, `describe`, `doctor`, `simulate`. `processes` is `up` with a process
 //! for each service, `ready` what is said when a system is up; `settings` and `time` are what several of them take. Data goes
 //! to standard output, everything else to standard error; with `--output json` standard output
@@ -24,6 +24,7 @@ mod deploy;
 mod describe;
 mod doctor;
 mod error;
+mod keys;
 mod outbox;
 mod processes;
 #[cfg(feature = "simulation")]
@@ -93,6 +94,7 @@ enum Verb {
     Serve(serve::Serve),
     Services(services::Services),
     Token(token::Token),
+    Keys(keys::Keys),
     Check(check::Check),
     Audit(audit::Audit),
     Database(database::Database),
@@ -136,6 +138,7 @@ fn run(system: System, Arguments { verb, global }: Arguments) -> Result<ExitCode
         Verb::Serve(serve) => runtime()?.block_on(serve.run(system, &global)),
         Verb::Services(services) => runtime()?.block_on(services.run(&global)),
         Verb::Token(token) => token.run(&system, &global),
+        Verb::Keys(keys) => keys.run(&global),
         Verb::Check(check) => check.run(&system, &global),
         Verb::Audit(audit) => runtime()?.block_on(audit.run(system, &global)),
         Verb::Database(database) => runtime()?.block_on(database.run(&system, &global)),

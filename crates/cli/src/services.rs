@@ -34,7 +34,7 @@ impl Services {
         let flag = self.hub.as_ref().map(|url| ("hub.url", url.clone()));
         let settings = self.data.settings_with(global, flag)?;
         let instances = hub(&settings)?.instances().await;
-        let mut instances = instances.map_err(not_asked(settings.hub.found_at()))?;
+        let mut instances = instances.map_err(not_asked(settings.hub_found_at()))?;
         instances.sort_by(|one, other| key(one).cmp(&key(other)));
         match global.output {
             Output::Json => say(json!({ "instances": instances })),
@@ -54,7 +54,7 @@ fn hub(settings: &Settings) -> Result<Hub, Error> {
     let keyring = Keyring::load(&settings.keys_file()).map_err(Error::Keys)?;
     let grants = BTreeMap::from([(HUB.to_owned(), vec![CALL.to_owned()])]);
     let issuer = Issuer::new(keyring, "operator", grants);
-    let url = settings.hub.found_at();
+    let url = settings.hub_found_at();
     Hub::new(&url, Some(issuer)).map_err(not_asked(url))
 }
 

@@ -1,9 +1,13 @@
 //! Kubernetes: for each service a claim for its database, a Deployment, a Service and an HTTPRoute; and the
 //! gateway, which the routes lead to.
 //!
+//! Services find each other in the EndpointSlices of the cluster, which the ServiceAccount of the system may read, and nothing
+//! else. Who calls nobody has no token at all.
+//!
 //! A service on its embedded database has one replica, whose volume moves with it: two writers of one SQLite
 //! file is what must never be.
 
+mod access;
 mod route;
 mod workload;
 
@@ -31,6 +35,10 @@ pub struct Options {
 pub fn render(system: &System, options: &Options) -> Result<String, Error> {
     check(options)?;
     let mut stream = Stream::default();
+    let name = system.name();
+    stream.add("ServiceAccount", name, &access::account(system, options))?;
+    stream.add("Role", name, &access::role(system, options))?;
+    stream.add("RoleBinding", name, &access::binding(system, options))?;
     for service in system.services() {
         let name = service.name();
         stream.add(
@@ -61,6 +69,12 @@ struct Process<'a> {
     version: &'a str,
     calls: Vec<&'a str>,
     has_database: bool,
+}
+
+impl Process<'_> {
+    fn calls_others(&self) -> bool {
+        !self.calls.is_empty()
+    }
 }
 
 fn service_of(service: &Service) -> Process<'_> {

@@ -1,13 +1,17 @@
 //! The manifests are what the Kubernetes API takes, and say what the system says.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1};
-use outrigger::{Boundary, Service, System};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1,
+    rbac::v1::{Role, RoleBinding},
+};
+use outrigger::{Boundary, Service, Settings, System, env::config::Loader, settings::Registry};
 use outrigger_deploy::{
     Error,
     kubernetes::{Options, render},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn system() -> System {
     System::new("shop")
@@ -51,10 +55,13 @@ fn fits<T: DeserializeOwned + Serialize>(manifest: &Value) {
 #[test]
 fn every_manifest_fits_the_kubernetes_api() {
     let manifests = manifests();
-    assert_eq!(manifests.len(), 2 * 4 + 2);
+    assert_eq!(manifests.len(), 3 + 2 * 4 + 2);
     for manifest in &manifests {
         match manifest["kind"].as_str() {
             Some("Deployment") => fits::<Deployment>(manifest),
+            Some("ServiceAccount") => fits::<v1::ServiceAccount>(manifest),
+            Some("Role") => fits::<Role>(manifest),
+            Some("RoleBinding") => fits::<RoleBinding>(manifest),
             Some("Service") => fits::<v1::Service>(manifest),
             Some("PersistentVolumeClaim") => fits::<v1::PersistentVolumeClaim>(manifest),
             Some("HTTPRoute") => assert_eq!(manifest["apiVersion"], "gateway.networking.k8s.io/v1"),
@@ -75,13 +82,51 @@ fn a_service_selects_the_pods_of_its_deployment() {
 }
 
 #[test]
-fn a_service_is_told_where_its_dependencies_are() {
+fn a_service_that_calls_others_may_look_where_they_are_and_no_other_may() {
     let manifests = manifests();
-    let environment = &named(&manifests, "Deployment", "order-service")["spec"]["template"]["spec"]
-        ["containers"][0]["env"];
-    let peer =
-        serde_json::json!({ "name": "OUTRIGGER_PEERS__USER-SERVICE", "value": "user-service:80" });
-    assert!(environment.as_array().expect("variables").contains(&peer));
+    let pod = |name| &named(&manifests, "Deployment", name)["spec"]["template"]["spec"];
+    let registry = json!({ "name": "OUTRIGGER_DISCOVERY__REGISTRY", "value": "kubernetes" });
+    let chooses = |name| {
+        let environment = &pod(name)["containers"][0]["env"];
+        environment
+            .as_array()
+            .expect("variables")
+            .contains(&registry)
+    };
+    for caller in ["order-service", "gateway"] {
+        assert!(chooses(caller));
+        assert_eq!(pod(caller)["serviceAccountName"], "shop");
+        assert_eq!(pod(caller)["automountServiceAccountToken"], true);
+    }
+    assert!(!chooses("user-service"));
+    assert_eq!(pod("user-service")["automountServiceAccountToken"], false);
+
+    let role = named(&manifests, "Role", "shop");
+    let rules = json!([{
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["get", "list", "watch"],
+    }]);
+    assert_eq!(role["rules"], rules);
+    let binding = named(&manifests, "RoleBinding", "shop");
+    let account = json!([{ "kind": "ServiceAccount", "name": "shop", "namespace": "shop" }]);
+    assert_eq!(binding["subjects"], account);
+    assert_eq!(binding["roleRef"]["name"], "shop");
+}
+
+#[test]
+fn what_a_process_is_told_are_settings_that_it_can_read() {
+    let manifests = manifests();
+    let deployment = named(&manifests, "Deployment", "order-service");
+    let told = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+    let told = told.as_array().expect("variables").iter().map(|variable| {
+        let text = |key: &str| variable[key].as_str().expect("text").to_owned();
+        (text("name"), text("value"))
+    });
+    let loader = Loader::default().variables("OUTRIGGER_", told);
+    let settings: Settings = loader.load().expect("settings");
+    let registry = settings.discovery.registry.expect("it is set");
+    assert!(matches!(registry, Registry::Kubernetes(_)), "{registry}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Ed25519 keys, their rotation with overlap, and the file that processes share.
 //!
 //! What is guaranteed of [`Keyring::rotate`]: a token that was good stays good until its own end. The
-//! new key is published before it signs, so that every process has time to [refresh](Keyring::refresh),
+//! new key is published before it signs, so that every process has time to [hear of it](Keyring::follow_file),
 //! and the old one is trusted until the last token that it signed has expired.
 
 use std::{
@@ -106,6 +106,32 @@ impl Keyring {
             self.install(keys);
         }
         Ok(changed)
+    }
+
+    /// [Refreshes](Self::refresh) for ever, each time after `every`, or up to a fifth sooner, so that processes that started
+    /// together do not read together. Where the file cannot be read the ring keeps its keys, and it is tried again.
+    pub async fn follow_file(self, every: Duration) {
+        if self.path.is_none() {
+            return;
+        }
+        let mut failed = false;
+        loop {
+            let share = env::random().below(1_000) as f64 / 1_000.0;
+            env::sleep(every.mul_f64(1.0 - share / 5.0)).await;
+            let outcome = self.refresh();
+            match &outcome {
+                Ok(true) => {
+                    let keys = self.jwks();
+                    tracing::info!(keys = ?keys.ids(), "the keys of service tokens have changed");
+                }
+                Err(error) if !failed => tracing::warn!(
+                    error = env::chain(error),
+                    "the keys of service tokens cannot be read again; those that are known stay in use"
+                ),
+                _ => {}
+            }
+            failed = outcome.is_err();
+        }
     }
 
     /// Adds a key that signs from `publish_ahead` from now on, and lets the others go once what they

@@ -59,16 +59,13 @@ pub enum Error {
     },
     /// The others are to be found in two ways.
     #[error(
-        "`discovery.registry` is set, and a hub or `peers` besides, and the others are found in one way: leave one of them out"
+        "the settings name {one} and {other}, and the others are found in one way: leave one of them out"
     )]
-    RegistryAndMore,
-    /// The others are to be found in two ways.
-    #[error(
-        "the settings name a hub, {url}, and `peers` besides, and the others are found in one way: leave one of them out"
-    )]
-    HubAndPeers {
-        /// The hub.
-        url: String,
+    FoundTwice {
+        /// A way.
+        one: String,
+        /// Another one.
+        other: &'static str,
     },
     /// The port cannot be listened on.
     #[error("{who} cannot listen on {address}; is something else running there?")]

@@ -4,17 +4,15 @@
 //! between one process, many, and a simulation is decided where the platform is made.
 
 pub(crate) mod bus;
+mod others;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use discovery::{
-    Clients, Configuration, Hub, InProcess, Instance, NatsKv, Policies, Registry, StaticList, Ttl,
-    registry::nats,
-};
-use env::{chain, config::Secret};
+use discovery::{Clients, Configuration, InProcess, Policies, Registry, Ttl};
+use env::config::Secret;
 use events::{Bus, HubBus};
 use identity::{CALL, Issuer, Keyring};
 use telemetry::Metrics;
@@ -24,9 +22,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use bus::Opened;
 
 use crate::{Error, Result, RunningHub, Settings, decisions::Decisions};
-
-/// An address in no network (RFC 5737): the way to it is the way to anywhere.
-const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// See the [module](self). Cheap to clone.
 #[derive(Clone)]
@@ -100,57 +95,29 @@ impl Platform {
         let registry = Arc::new(hub.registry().clone());
         let mut platform = Self::of(settings, keyring, bus, registry);
         if listen.ip().is_unspecified() {
-            platform.own = own_address(ANYWHERE);
+            platform.own = others::on_the_way_anywhere();
         }
         platform.hub = Some(hub);
         Ok(platform)
     }
 
-    /// What `service` (or the gateway) needs in a process of its own. The others are those of the hub that the settings name,
-    /// which it joins as soon as the hub is there, and whose bus it uses unless they name another; or those of the registry in
-    /// NATS; without either, they are where `peers` say. Its files lie where those of all services do, so the processes of
+    /// What `service` (or the gateway) needs in a process of its own. The others are where `discovery.registry` says: by
+    /// default at the hub that the settings name, which it joins as soon as the hub is there, and whose bus it uses unless they
+    /// name another; and without a hub where `peers` say. Its files lie where those of all services do, so the processes of
     /// one machine share the keys and, without a hub, by default the bus in the data folder: one process a service then, for
     /// the members of a group must be in one. What another process has published is seen there within five seconds.
     ///
     /// # Errors
-    /// As [`embedded`](Self::embedded), [`Error::HubAndPeers`], [`Error::RegistryAndMore`], and [`Error::Start`] for a hub or
-    /// a peer whose address is none.
+    /// As [`embedded`](Self::embedded), [`Error::FoundTwice`], and [`Error::Start`] for a registry or a peer that cannot be
+    /// asked.
     pub async fn alone(mut settings: Settings, service: &str) -> Result<Self> {
         let keyring = prepare(&settings)?;
-        if let Some(url) = &settings.discovery.registry {
-            if settings.hub.url.is_some() || !settings.peers.is_empty() {
-                return Err(Error::RegistryAndMore);
-            }
-            let options = nats::Options {
-                ttl: Ttl::of(settings.discovery.ttl),
-                ..nats::Options::default()
-            };
-            let registry = NatsKv::connect(url.reveal(), options).await;
-            let registry = Arc::new(registry.map_err(Error::start(service, "registry"))?);
-            let mut platform = Self::on(settings, keyring, registry).await?;
-            platform.own = own_address(ANYWHERE);
-            return Ok(platform);
+        let others = others::find(&settings, &keyring, service).await?;
+        if let Some(url) = settings.hub_url().map(Secret::new) {
+            settings.messaging.bus.get_or_insert(url);
         }
-        let Some(url) = settings.hub.url.clone() else {
-            let peers = peers(&settings).await?;
-            return Self::on(settings, keyring, Arc::new(StaticList::new(peers))).await;
-        };
-        if !settings.peers.is_empty() {
-            return Err(Error::HubAndPeers { url });
-        }
-        let of_hub = || Secret::new(url.as_str());
-        settings.messaging.bus.get_or_insert_with(of_hub);
-        let issuer = bus::issuer(&keyring, service, &[CALL]);
-        let hub = Hub::new(&url, Some(issuer)).map_err(Error::start(service, "registry"))?;
-        let own = match hub.resolve().await {
-            Ok(address) => own_address(address),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), hub = %url, "the hub is not found yet");
-                own_address(ANYWHERE)
-            }
-        };
-        let mut platform = Self::on(settings, keyring, Arc::new(hub)).await?;
-        platform.own = own;
+        let mut platform = Self::on(settings, keyring, others.registry).await?;
+        platform.own = others.own.unwrap_or(platform.own);
         Ok(platform)
     }
 
@@ -160,10 +127,14 @@ impl Platform {
     }
 
     fn of(settings: Settings, keyring: Keyring, bus: Opened, registry: Arc<dyn Registry>) -> Self {
+        let keys = keyring
+            .clone()
+            .follow_file(settings.security.refresh.into());
         let mut platform = Self::new(settings, bus.seam(), registry, keyring);
         if let Opened::AtHub(bus) = bus {
             platform.at_hub = Some(bus);
         }
+        platform.spawn(keys);
         platform
     }
 
@@ -257,23 +228,4 @@ pub(crate) fn prepare(settings: &Settings) -> Result<Keyring> {
     let data = settings.data.clone();
     std::fs::create_dir_all(&data).map_err(|source| Error::DataFolder { path: data, source })?;
     Keyring::open(&settings.keys_file()).map_err(Error::start("the platform", "keys"))
-}
-
-/// Where the settings say that the others are.
-async fn peers(settings: &Settings) -> Result<Vec<Instance>> {
-    let mut peers = Vec::new();
-    for (peer, addresses) in &settings.peers {
-        for address in addresses.iter() {
-            let address = env::net::resolve(address)
-                .await
-                .map_err(Error::start(peer, "address"))?;
-            peers.push(Instance::new(peer, address));
-        }
-    }
-    Ok(peers)
-}
-
-/// The address of this machine on the way to `other`; where there is no way, whoever comes is on this machine.
-fn own_address(other: SocketAddr) -> IpAddr {
-    env::net::local_address_towards(other).unwrap_or_else(|_| env::net::local_address())
 }

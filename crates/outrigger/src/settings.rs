@@ -5,6 +5,7 @@
 
 mod addresses;
 pub mod calls;
+mod discovery;
 mod hub;
 pub mod values;
 
@@ -20,9 +21,11 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use resilience::admission;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+pub use self::discovery::{Discovery, Registry};
 pub use addresses::Addresses;
 pub use calls::Calls;
 pub use hub::{Advertised, Hub, NotReachable};
+use values::Time;
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +129,20 @@ impl Settings {
         set.unwrap_or_else(|| self.bus_file())
     }
 
+    /// The hub that a process joins, if the settings name one.
+    pub(crate) fn hub_url(&self) -> Option<&str> {
+        match (&self.hub.url, &self.discovery.registry) {
+            (Some(url), _) | (None, Some(Registry::Hub(url))) => Some(url),
+            _ => None,
+        }
+    }
+
+    /// Where those who look after the system find its hub: at its URL, or else on this machine.
+    pub fn hub_found_at(&self) -> String {
+        self.hub_url()
+            .map_or_else(|| self.hub.on_this_machine(), str::to_owned)
+    }
+
     /// The file with the keys of service tokens: the one that is set, or that in the data folder.
     pub fn keys_file(&self) -> PathBuf {
         let set = self.security.keys.clone();
@@ -158,37 +175,6 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
-        }
-    }
-}
-
-/// Settings of discovery.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Discovery {
-    /// The registry of processes that have no hub: the URL of NATS, such as `nats://host:4222`, which keeps it in the bucket
-    /// `registry`. Default none. It may hold a password, so it is never printed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub registry: Option<Secret>,
-    /// How often an instance says that it lives. Default `30s`.
-    #[serde(with = "friendly")]
-    pub heartbeat: Duration,
-    /// After how long a silent instance leaves rotation. Default `90s`.
-    #[serde(with = "friendly")]
-    pub ttl: Duration,
-    /// The address at which others reach what listens in this process: an IP address, with a port where that is another.
-    /// Default: the address that it listens on; for what listens on all of them, that of the way to the hub.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advertise: Option<Advertised>,
-}
-
-impl Default for Discovery {
-    fn default() -> Self {
-        Self {
-            registry: None,
-            heartbeat: Duration::from_secs(30),
-            ttl: Duration::from_secs(90),
-            advertise: None,
         }
     }
 }
@@ -300,13 +286,24 @@ impl Default for Lifecycle {
 }
 
 /// Settings of trust between services.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// The file with the keys that service tokens are signed with; processes of one system share it. Made
     /// when it is not there. Default `keys.json` in the data folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
+    /// How often a running process reads that file again, so that it hears of keys that another has made. Default `30s`.
+    pub refresh: Time,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            refresh: Time(Duration::from_secs(30)),
+        }
+    }
 }
 
 /// Settings of logs.

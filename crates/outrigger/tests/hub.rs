@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::D
 use discovery::{Clients, HUB, Hub, registry::Listed};
 use identity::{CALL, Issuer, Keyring};
 use outrigger::{
-    Error, Platform, RunningHub, RunningService, Settings, env::config::Loader, prelude::*,
+    Error, Platform, RunningHub, RunningService, Settings, env::config::Loader, events::CloudEvent,
+    prelude::*,
 };
 
 type Done = Result<(), BoxError>;
@@ -212,10 +213,53 @@ async fn processes_outside_join_the_hub_of_a_system_in_one_process() -> Done {
 }
 
 #[tokio::test]
-async fn a_hub_and_peers_are_two_ways_and_one_is_refused() -> Done {
+async fn others_that_are_to_be_found_in_two_ways_are_refused_and_a_hub_may_be_named_twice() -> Done
+{
     let folder = tempfile::tempdir()?;
-    let both = "[hub]\nurl = \"http://hub:7700\"\n[peers]\na-service = \"a:1\"";
-    let platform = Platform::alone(settings(folder.path(), "x", both)?, SERVICE).await;
-    assert!(matches!(platform.err(), Some(Error::HubAndPeers { .. })));
+    let (hub, peers) = (
+        "[hub]\nurl = \"http://hub:7700\"",
+        "[peers]\na-service = \"a:1\"",
+    );
+    for twofold in [
+        format!("{hub}\n{peers}"),
+        format!("registry = \"nats://nats:4222\"\n{hub}"),
+        format!("registry = \"static\"\n{hub}"),
+        format!("registry = \"http://other:7700\"\n{hub}"),
+        format!("registry = \"http://hub:7700\"\n{peers}"),
+        format!("registry = \"dns://{{service}}.shop:80\"\n{peers}"),
+    ] {
+        let platform = Platform::alone(settings(folder.path(), "x", &twofold)?, SERVICE).await;
+        let error = platform.err().ok_or(twofold)?;
+        assert!(matches!(error, Error::FoundTwice { .. }), "{error:?}");
+    }
+    let twice = format!("registry = \"http://hub:7700\"\n{hub}");
+    let platform = Platform::alone(settings(folder.path(), "x", &twice)?, SERVICE).await?;
+    platform.stop().await;
+    Ok(())
+}
+
+/// What a process says to a hub with an `https` URL is encrypted: who is where, and events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_behind_tls_is_the_registry_and_the_bus_of_who_names_it() -> Done {
+    let folder = tempfile::tempdir()?;
+    let hub = RunningHub::start(&settings(folder.path(), "hub", "")?, ANYWHERE).await?;
+    let tls = servers::Tls::before(hub.address()).await?;
+    let url = format!("https://{}?ca={}", tls.address(), tls.authority().display());
+    let more = format!("registry = \"{url}\"");
+    let platform = Platform::alone(settings(folder.path(), "greeter", &more)?, SERVICE).await?;
+    let service = system().start_service(SERVICE, &platform, ANYWHERE).await?;
+    assert_eq!(listed(folder.path(), hub.address()).await?.len(), 1);
+
+    let (guest, greeting) = ("guest-service", ["greeting.*".to_owned()]);
+    let joined = platform.bus_of(guest).subscribe(guest, &greeting).await?;
+    let mut event = CloudEvent::new("greeting.given", "door", serde_json::json!({}));
+    event.source = SERVICE.to_owned();
+    platform.bus_of(SERVICE).publish(vec![event]).await?;
+    let heard = env::timeout(Duration::from_secs(30), joined.next(1)).await??;
+    assert_eq!(heard[0].event.kind, "greeting.given");
+
+    service.stop().await;
+    platform.stop().await;
+    hub.stop().await;
     Ok(())
 }

@@ -145,6 +145,16 @@ async fn g10_closed_a_foreign_program_uses_the_hub_with_the_token_that_it_was_gi
         let answer = program.get(services).await.expect("an answer");
         assert_eq!(answer.status, status, "{arguments:?}: {answer:?}");
     }
+    // A new key locks nobody out.
+    let rotated = json(folder, &["keys", "rotate"]);
+    assert!(
+        rotated["signsFrom"].is_string() && rotated["key"].is_string(),
+        "{rotated}"
+    );
+    let made = json(folder, &["token", "billing-service"]);
+    let bearer = format!("Bearer {}", made["token"].as_str().expect("a token"));
+    let program = stranger.clone().with_header("authorization", &bearer);
+    assert_eq!(program.get(services).await.expect("an answer").status, 200);
     for (wrong, why) in [
         (["--for", "usr-service"], "there is no service usr-service"),
         (["--lifetime", "721h"], "it is from 1s to 720h"),

@@ -161,3 +161,25 @@ async fn a_process_that_cannot_start_ends_all_with_its_name() {
     );
     assert!(said.contains("before it was ready"), "{said}");
 }
+
+#[test]
+fn processes_that_are_to_find_each_other_elsewhere_are_refused_before_any_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (settings, named) in [
+        (
+            "[discovery]\nregistry = \"nats://127.0.0.1:1\"\n",
+            "`discovery.registry`",
+        ),
+        ("[peers]\nuser-service = \"127.0.0.1:1\"\n", "`peers`"),
+    ] {
+        std::fs::write(folder.path().join("outrigger.toml"), settings).expect("a file");
+        let refused = run(folder.path(), &UP);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success());
+        assert!(
+            said.contains(named) && said.contains("no meaning with --processes"),
+            "{said}"
+        );
+        assert!(!said.contains("before it was ready"), "{said}");
+    }
+}

@@ -49,6 +49,9 @@ pub(super) fn of(
     if !settings.peers.is_empty() {
         return Err(Error::ProcessesAndPeers);
     }
+    if settings.discovery.registry.is_some() {
+        return Err(Error::ProcessesAndRegistry);
+    }
     let mut wanted = BTreeMap::new();
     for Replicas { service, count } in replicas {
         system.find(service)?;

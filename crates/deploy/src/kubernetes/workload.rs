@@ -77,7 +77,7 @@ pub(super) fn deployment(system: &System, process: Process<'_>, options: &Option
                     labels: Some(pod_labels),
                     ..Default::default()
                 }),
-                spec: Some(pod(process, options)),
+                spec: Some(pod(system, process, options)),
             },
             ..Default::default()
         },
@@ -85,7 +85,7 @@ pub(super) fn deployment(system: &System, process: Process<'_>, options: &Option
     }
 }
 
-fn pod(process: Process<'_>, options: &Options) -> PodSpec {
+fn pod(system: &System, process: Process<'_>, options: &Options) -> PodSpec {
     let data = if process.has_database {
         Volume {
             name: "data".to_owned(),
@@ -116,7 +116,8 @@ fn pod(process: Process<'_>, options: &Options) -> PodSpec {
         ..Default::default()
     };
     PodSpec {
-        automount_service_account_token: Some(false),
+        automount_service_account_token: Some(process.calls_others()),
+        service_account_name: process.calls_others().then(|| system.name().to_owned()),
         containers: vec![container(&process, options)],
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -178,25 +179,20 @@ fn container(process: &Process<'_>, options: &Options) -> Container {
     }
 }
 
-/// Where the others are: their Services, by name.
+/// Who calls others finds them in the EndpointSlices of their Services.
 fn environment(process: &Process<'_>) -> Vec<EnvVar> {
-    let peers = process.calls.iter().map(|name| {
-        let variable = format!("OUTRIGGER_PEERS__{}", name.to_ascii_uppercase());
-        (variable, format!("{name}:80"))
-    });
+    let keys = format!("{KEYS}/keys.json");
     let fixed = [
-        ("OUTRIGGER_LOGGING__FORMAT".to_owned(), "json".to_owned()),
-        (
-            "OUTRIGGER_SECURITY__KEYS".to_owned(),
-            format!("{KEYS}/keys.json"),
-        ),
+        ("OUTRIGGER_LOGGING__FORMAT", "json"),
+        ("OUTRIGGER_SECURITY__KEYS", &keys),
     ];
+    let registry = ("OUTRIGGER_DISCOVERY__REGISTRY", "kubernetes");
     fixed
         .into_iter()
-        .chain(peers)
+        .chain(process.calls_others().then_some(registry))
         .map(|(name, value)| EnvVar {
-            name,
-            value: Some(value),
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
             ..Default::default()
         })
         .collect()

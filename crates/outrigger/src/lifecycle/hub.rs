@@ -28,7 +28,11 @@ impl RunningHub {
     pub async fn start(settings: &Settings, listen: SocketAddr) -> Result<Self> {
         let keyring = platform::prepare(settings)?;
         let bus = platform::bus::of_file(settings).await?;
-        Self::with_keys(settings, &keyring, listen, bus).await
+        let hub = Self::with_keys(settings, &keyring, listen, bus).await?;
+        let keys = keyring.follow_file(settings.security.refresh.into());
+        let stopped = hub.stop.clone();
+        hub.tasks.spawn(stopped.run_until_cancelled_owned(keys));
+        Ok(hub)
     }
 
     pub(crate) async fn with_keys(

@@ -18,7 +18,8 @@ pub struct Hub {
     /// Where it listens, in the process that has it. Default `127.0.0.1:7700`; with `up`, none where that is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
-    /// The hub that a process joins, such as `http://hub:7700`. Default none: the others are where `peers` say.
+    /// The hub that a process joins, such as `http://hub:7700`, or `https://hub.example?ca=/etc/shop/ca.pem`. Default none:
+    /// the others are where `discovery.registry` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
@@ -29,15 +30,13 @@ impl Hub {
         self.listen.unwrap_or(LISTEN)
     }
 
-    /// Where those who look after the system find it: at its URL, or else on this machine.
-    pub fn found_at(&self) -> String {
-        self.url.clone().unwrap_or_else(|| {
-            let mut address = self.listens_on();
-            if address.ip().is_unspecified() {
-                address.set_ip(Ipv4Addr::LOCALHOST.into());
-            }
-            format!("http://{address}")
-        })
+    /// The URL of one that runs on this machine.
+    pub(super) fn on_this_machine(&self) -> String {
+        let mut address = self.listens_on();
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}")
     }
 }
 
