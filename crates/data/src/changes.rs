@@ -26,9 +26,22 @@ use tokio::sync::watch;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Changes {
-    seen: watch::Receiver<()>,
+    /// How often others have woken.
+    seen: watch::Receiver<u64>,
+    others: u64,
     /// After which the waiter looks unasked, because a wake from another process may be lost.
     poll: Option<Duration>,
+}
+
+/// What a wait on a channel has ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// This process committed, and no other that is known of.
+    Here,
+    /// Another process committed, or may have while nobody was listening.
+    Elsewhere,
+    /// Nobody: it is time to look unasked.
+    Unasked,
 }
 
 impl Changes {
@@ -40,7 +53,7 @@ impl Changes {
     ///
     /// It may be cancelled without missing anything. When the database has been dropped it never
     /// returns.
-    pub async fn wait(&mut self) {
+    pub async fn wait(&mut self) -> Woken {
         let changed = async {
             if self.seen.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -48,7 +61,16 @@ impl Changes {
         };
         match self.poll {
             None => changed.await,
-            Some(poll) => drop(env::timeout(poll, changed).await),
+            Some(poll) => {
+                if env::timeout(poll, changed).await.is_err() {
+                    return Woken::Unasked;
+                }
+            }
+        }
+        let others = *self.seen.borrow();
+        match std::mem::replace(&mut self.others, others) == others {
+            true => Woken::Here,
+            false => Woken::Elsewhere,
         }
     }
 }
@@ -56,20 +78,21 @@ impl Changes {
 /// All channels of a database.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    senders: Mutex<BTreeMap<&'static str, watch::Sender<()>>>,
+    senders: Mutex<BTreeMap<&'static str, watch::Sender<u64>>>,
 }
 
 impl Channels {
     pub(crate) fn listen(&self, channel: &'static str, poll: Option<Duration>) -> Changes {
         let seen = self.with(channel, watch::Sender::subscribe);
-        Changes { seen, poll }
+        let others = *seen.borrow();
+        Changes { seen, others, poll }
     }
 
-    /// Wakes those who listen to a channel of this name, if there are any.
+    /// Another process has: wakes those who listen to a channel of this name, if there are any.
     pub(crate) fn wake_named(&self, channel: &str) {
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = senders.get(channel) {
-            sender.send_replace(());
+            sender.send_modify(|others| *others += 1);
         }
     }
 
@@ -77,15 +100,15 @@ impl Channels {
     pub(crate) fn wake_all(&self) {
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in senders.values() {
-            sender.send_replace(());
+            sender.send_modify(|others| *others += 1);
         }
     }
 
     pub(crate) fn wake(&self, channel: &'static str) {
-        self.with(channel, |sender| sender.send_replace(()));
+        self.with(channel, |sender| sender.send_modify(|_| {}));
     }
 
-    fn with<T>(&self, channel: &'static str, act: impl FnOnce(&watch::Sender<()>) -> T) -> T {
+    fn with<T>(&self, channel: &'static str, act: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         act(senders.entry(channel).or_default())
     }

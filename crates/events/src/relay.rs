@@ -178,7 +178,7 @@ async fn serve(leader: &mut Leader<'_>, backoff: &Backoff, shutdown: &Cancellati
                     biased;
                     () = shutdown.cancelled() => {}
                     () = leader.leadership.lost() => return Ended::Deposed,
-                    () = changes.wait() => {}
+                    _ = changes.wait() => {}
                     () = env::sleep(look) => {}
                 }
             }

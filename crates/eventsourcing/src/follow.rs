@@ -45,7 +45,7 @@ impl Follow {
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             biased;
-            () = self.changes.wait() => self.pause = self.soon,
+            _ = self.changes.wait() => self.pause = self.soon,
             () = env::sleep(self.pause) => self.pause = (self.pause * 2).min(LOOK_AGAIN),
         }
     }

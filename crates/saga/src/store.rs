@@ -1,6 +1,6 @@
 //! The tables of sagas, and all statements on them.
 
-use data::{Database, Migration, Row, Transaction, params};
+use data::{Database, Migration, Row, Transaction, Value, params};
 use env::Timestamp;
 
 use crate::{Error, Failure, Result, State, Status, journal::Entry, step::Progress};
@@ -285,6 +285,35 @@ pub(crate) async fn status(db: &Database, id: &str) -> Result<Option<Status>> {
         .query_one(&format!("{STATUS} WHERE id = $1"), params![id])
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// So many sagas are asked after by one statement.
+const ASKED: usize = 64;
+
+/// Which of these sagas have ended or are parked.
+pub(crate) async fn resting(db: &Database, ids: &[String]) -> Result<Vec<String>> {
+    let numbers: Vec<_> = (1..=ASKED).map(|number| format!("${number}")).collect();
+    let sql = format!(
+        "SELECT id FROM outrigger_sagas WHERE id IN ({}) AND state NOT IN ('{}', '{}')",
+        numbers.join(", "),
+        State::Running,
+        State::Compensating
+    );
+    let mut resting = Vec::new();
+    for ids in ids.chunks(ASKED) {
+        // Always as many, so that the statement is prepared once.
+        let ids = ids.iter().map(|id| Value::from(id.as_str()));
+        let mut values: Vec<Value> = ids.collect();
+        values.resize(ASKED, Value::Null);
+        let rows = db.query(&sql, &values).await?;
+        let id = |row: &Row| row.get(0);
+        resting.extend(
+            rows.iter()
+                .map(id)
+                .collect::<Result<Vec<_>, data::Error>>()?,
+        );
+    }
+    Ok(resting)
 }
 
 /// The sagas of a state, those first that nothing has happened to for the longest time.

@@ -38,7 +38,7 @@ pub(crate) async fn run(sagas: &Sagas, db: &Database, shutdown: CancellationToke
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = changed.wait(), if failures == 0 => {}
+            _ = changed.wait(), if failures == 0 => {}
             () = env::sleep(wait) => {}
         }
     }

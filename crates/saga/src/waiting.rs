@@ -1,4 +1,7 @@
 //! Waiting for a saga to come to rest.
+//!
+//! Who waits is woken by the transaction that brings its saga to rest. Where another process committed it, all who wait
+//! here look together, with one question to the database, however many they are.
 
 use std::{
     collections::BTreeMap,
@@ -9,11 +12,14 @@ use std::{
     time::Duration,
 };
 
-use data::Database;
+use data::{Database, changes::Woken};
+use env::Instant;
+use tokio::sync::Mutex as Turn;
 
 use crate::{Error, Outcome, Result, driver, store};
 
-/// When the database is asked again without being woken, in case another process steps the saga. Then twice as long.
+/// When the database is asked again without being woken, in case a wake from another process is lost: on SQLite, each is.
+/// Then twice as long.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The longest time between two such looks.
 const LOOK_SELDOM: Duration = Duration::from_secs(10);
@@ -23,6 +29,8 @@ const LOOK_SELDOM: Duration = Duration::from_secs(10);
 pub(crate) struct Waiting {
     db: Database,
     marks: Arc<Mutex<BTreeMap<String, Mark>>>,
+    /// When all who wait last began to look together.
+    looked: Arc<Turn<Option<Instant>>>,
 }
 
 /// Whether a transaction was seen that brings the saga to rest, if it commits.
@@ -37,6 +45,7 @@ impl Waiting {
         Self {
             db,
             marks: Arc::default(),
+            looked: Arc::default(),
         }
     }
 
@@ -70,16 +79,33 @@ impl Waiting {
             // Marked and then committed: once both are seen, looking is worth it.
             let ours = async {
                 loop {
-                    rested.wait().await;
+                    if rested.wait().await == Woken::Elsewhere {
+                        self.look_together(env::instant()).await?;
+                    }
                     if resting.load(Ordering::Acquire) {
-                        break;
+                        return Ok::<_, Error>(());
                     }
                 }
             };
             // Elapsed or not, the next thing to do is to look.
-            let _ = env::timeout(look_again, ours).await;
+            env::timeout(look_again, ours).await.unwrap_or(Ok(()))?;
             look_again = (look_again * 2).min(LOOK_SELDOM);
         }
+    }
+
+    /// Marks those who rest of all who are waited for, unless somebody began to look after we were `woken`.
+    async fn look_together(&self, woken: Instant) -> Result<()> {
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|began| began >= woken) {
+            return Ok(());
+        }
+        let began = env::instant();
+        let ids: Vec<String> = self.marks().keys().cloned().collect();
+        for id in store::resting(&self.db, &ids).await? {
+            self.mark(&id);
+        }
+        *looked = Some(began);
+        Ok(())
     }
 
     async fn look(&self, id: &str) -> Result<Option<Outcome>> {

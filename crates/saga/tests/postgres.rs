@@ -65,6 +65,32 @@ async fn replicas_drive_each_saga_once() {
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
 }
 
+/// `cargo test -p outrigger-saga --test postgres -- --nocapture heard` says how soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "a figure for whoever asks")]
+async fn an_end_is_heard_on_every_replica() {
+    let server = Postgres::start().await.unwrap();
+    let (_folder, replicas) = replicas(&server, 2).await;
+    let [one, other] = &replicas[..] else {
+        panic!("two replicas");
+    };
+    let _serving = one.spawn();
+    let ids: Vec<_> = (0..SAGAS).map(|number| number.to_string()).collect();
+    let ends = futures::future::join_all(ids.iter().map(|id| async {
+        one.start(id, &["nap", "a", "nap", "b"]).await;
+        let heard = async |replica: &Process| (replica.end(id).await, env::instant());
+        futures::join!(heard(one), heard(other))
+    }));
+    let mut later = Vec::new();
+    for ((here, at), (there, heard)) in ends.await {
+        assert_eq!((&here, &there), (&Outcome::Completed, &Outcome::Completed));
+        later.push(heard.saturating_duration_since(at));
+    }
+    later.sort_unstable();
+    let (half, last) = (later[SAGAS / 2], later[SAGAS - 1]);
+    println!("heard on the other replica {half:?} later at the median, {last:?} at most");
+}
+
 #[tokio::test]
 async fn who_was_overtaken_changes_nothing() {
     let server = Postgres::start().await.unwrap();

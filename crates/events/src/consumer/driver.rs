@@ -71,7 +71,7 @@ impl Consumer<'_> {
                         look_at = env::instant() + self.options.backoff.delay(failures);
                     }
                 },
-                () = changes.wait(), if !stopping => look_at = env::instant(),
+                _ = changes.wait(), if !stopping => look_at = env::instant(),
                 else => break,
             }
         }
