@@ -17,6 +17,12 @@ pub enum Error {
         /// The most bytes there may be.
         limit: usize,
     },
+    /// The key of a signal, with a NUL in it, which PostgreSQL cannot store.
+    #[error("no signal can have the key {key:?}: there is a NUL in it")]
+    InvalidKey {
+        /// The key.
+        key: String,
+    },
     /// There is no such saga.
     #[error("there is no saga {id}")]
     NotFound {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use crate::fresh::Fresh;
 use crate::{
-    Failure,
+    Error, Failure,
     deed::Deed,
     journal::{Entry, Undo},
     step::{Effect, Expiry},
@@ -204,6 +204,13 @@ impl Run {
 
     /// Waits for a signal.
     pub(crate) fn wait(&mut self, event: &str, key: Option<&str>, limit: Duration) -> Option<u32> {
+        if let Some(key) = key.filter(|key| key.contains('\0')) {
+            let why = Error::InvalidKey {
+                key: key.to_owned(),
+            };
+            self.halt(format!("the code waits for `{event}`, and {why}"));
+            return None;
+        }
         self.make(Deed::Wait(event), |seq| {
             let (event, key) = (event.to_owned(), key.map(str::to_owned));
             let effect = Effect::Listen {

@@ -171,8 +171,12 @@ impl Sagas {
     /// does, it is kept for [`SIGNAL_DAYS`] for the first that will.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::Database`].
+    /// [`Error::InvalidKey`], [`Error::Encode`], [`Error::Database`].
     pub async fn signal<E: Event>(&self, tx: &mut Transaction, key: &str, event: &E) -> Result<()> {
+        if key.contains('\0') {
+            let key = key.to_owned();
+            return Err(Error::InvalidKey { key });
+        }
         let text = serde_json::to_string(event).map_err(|source| Error::Encode {
             id: key.to_owned(),
             source,

@@ -42,7 +42,8 @@ impl<E: Event> WaitFor<E> {
         }
     }
 
-    /// Waits for an event with this key, instead of one with the saga's id for a key.
+    /// Waits for an event with this key, instead of one with the saga's id for a key. No key has a NUL in it: a saga that waits
+    /// for one is parked.
     pub fn keyed(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
