@@ -15,13 +15,19 @@ use events::{
     DeadLetter, DeadLetters,
     dead_letters::{Filter, PAGE_LIMIT},
 };
+use eventsourcing::{
+    Store,
+    projection::{self, State, Status},
+};
 
-use crate::{Settings, System};
+use crate::{Service, Settings, System};
 
 /// A read-only view of the databases of a system, whether it runs or not.
 #[derive(Clone)]
 pub struct Inspection {
     databases: Arc<BTreeMap<String, Database>>,
+    /// Of each service, the versions of projections that it keeps up.
+    projections: Arc<BTreeMap<String, Vec<(String, u32)>>>,
     failed: Arc<AtomicBool>,
 }
 
@@ -46,11 +52,7 @@ impl Inspection {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn of(system: &System, settings: &Settings) -> data::Result<Self> {
-        let names = system
-            .services()
-            .iter()
-            .map(crate::Service::name)
-            .chain([BUS]);
+        let names = system.services().iter().map(Service::name).chain([BUS]);
         let mut databases = BTreeMap::new();
         for name in names {
             let url = match name {
@@ -61,8 +63,14 @@ impl Inspection {
                 databases.insert(name.to_owned(), Database::inspect(url.reveal()).await?);
             }
         }
+        let projections = system.services().iter().map(|service| {
+            let projections = service.projections().iter();
+            let projections = projections.map(|one| (one.name().to_owned(), one.version()));
+            (service.name().to_owned(), projections.collect())
+        });
         Ok(Self {
             databases: Arc::new(databases),
+            projections: Arc::new(projections.collect()),
             failed: Arc::default(),
         })
     }
@@ -71,6 +79,7 @@ impl Inspection {
     pub(super) fn afresh(&self) -> Self {
         Self {
             databases: Arc::clone(&self.databases),
+            projections: Arc::clone(&self.projections),
             failed: Arc::default(),
         }
     }
@@ -138,8 +147,8 @@ impl Inspection {
         Ok(found)
     }
 
-    /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, dead letters that wait
-    /// for an operator. Empty is at rest.
+    /// What still goes on: sagas that have not ended, messages in an outbox or on the bus, projections that have events to
+    /// take, dead letters that wait for an operator. Empty is at rest.
     ///
     /// # Errors
     /// What a database says, in words.
@@ -153,8 +162,42 @@ impl Inspection {
                     found.push(format!("{name}: {count} {what}"));
                 }
             }
+            for projection in self.behind(name).await? {
+                found.push(format!(
+                    "{name}: projection {projection} has events to take"
+                ));
+            }
         }
         Ok(found)
+    }
+
+    /// The projections that `service` keeps up and that have not caught up. One that was told to stand still is at rest.
+    async fn behind(&self, service: &str) -> Result<Vec<String>, String> {
+        let kept = self.projections.get(service).map_or(&[][..], Vec::as_slice);
+        let (Some(db), false) = (self.databases.get(service), kept.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let blind = |error| format!("cannot look into {service}: {}", chain(&error));
+        let is_kept = |status: &Status| {
+            let is_it = |(name, version): &(String, u32)| {
+                *name == status.name && *version == status.version
+            };
+            kept.iter().any(is_it) && status.state != State::Retired && !status.paused
+        };
+        let store = Store::new(db.clone());
+        let mut behind = Vec::new();
+        for status in projection::list(db).await.map_err(blind)? {
+            if is_kept(&status)
+                && !store
+                    .read_all(status.position, 1)
+                    .await
+                    .map_err(blind)?
+                    .is_empty()
+            {
+                behind.push(status.name);
+            }
+        }
+        Ok(behind)
     }
 }
 
