@@ -1,4 +1,5 @@
-//! `up --processes`: each service in a process of its own, and the hub, by which they find each other, in this one.
+//! `up --processes`: each service in a process of its own, and the hub, by which they find each other, in this one; it also
+//! watches over the invariants of the system.
 //!
 //! | module | subject |
 //! |---|---|
@@ -18,7 +19,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use outrigger::{RunningHub, Settings, System, env, lifecycle::GATEWAY};
+use outrigger::{RunningHub, Settings, System, env, invariant, lifecycle::GATEWAY};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -70,8 +71,12 @@ pub(crate) async fn run(
             Output::Human => ready::show(system, &processes.rows(), processes.gateway(), took),
             Output::Json => say(processes.described(system, took)),
         }
-        processes.keep().await;
-        Ok(())
+        let metrics = processes.hub.metrics().clone();
+        let guarding = invariant::guard(system, settings, Some(metrics));
+        tokio::select! {
+            () = processes.keep() => Ok(()),
+            never = guarding => match never {},
+        }
     };
     let outcome = tokio::select! {
         biased;

@@ -3,11 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Args;
-use outrigger::{
-    Platform, Running, Settings, System,
-    invariant::{Alert, Watch},
-    lifecycle::GATEWAY,
-};
+use outrigger::{Platform, Running, Settings, System, invariant, lifecycle::GATEWAY};
 use serde_json::json;
 
 use crate::{
@@ -81,9 +77,9 @@ impl Up {
             Output::Human => ready::show(&system, &rows(&running), running.gateway(), took),
             Output::Json => say(described(&system, &running, took)),
         }
-        let settings = running.platform().settings();
-        let every = settings.invariants.every;
-        let watching = Watch::of(&system).run(&system, settings, every, Alert::log);
+        let platform = running.platform();
+        let metrics = platform.metrics().cloned();
+        let watching = invariant::guard(&system, platform.settings(), metrics);
         tokio::select! {
             biased;
             () = signals::stop_requested() => {}

@@ -19,6 +19,7 @@ use axum::{
 use env::chain;
 use events::{Bus, DeadLetters};
 use serde::Serialize;
+use telemetry::Metrics;
 
 use crate::Context;
 
@@ -122,6 +123,12 @@ pub(crate) fn gateway_routes(name: &'static str, readiness: Readiness) -> Router
         .route("/ready", get(ready))
 }
 
+/// `/metrics` of what has no database to measure.
+pub(crate) fn figures(metrics: Metrics) -> Router {
+    let shown = move || async move { rendered(&metrics) };
+    Router::new().route("/metrics", get(shown))
+}
+
 #[derive(Serialize)]
 struct Status {
     status: &'static str,
@@ -200,10 +207,10 @@ async fn metrics(State(Probes { context, .. }): State<Probes>) -> Response {
         // Then the figures are those of the last time.
         tracing::debug!(error = chain(&error), "cannot measure the database");
     }
-    let text = context.metrics().render();
-    (
-        [(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)],
-        text,
-    )
-        .into_response()
+    rendered(context.metrics())
+}
+
+fn rendered(metrics: &Metrics) -> Response {
+    let kind = [(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)];
+    (kind, metrics.render()).into_response()
 }

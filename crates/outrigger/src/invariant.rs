@@ -1,15 +1,18 @@
 //! What must be true of a system's data.
 //!
 //! An invariant is declared once, with the system. The simulation checks it, so do the tests, `audit` looks at a real
-//! system with it, and while the system runs a [`Watch`] raises an alert when it does not hold.
+//! system with it, and while the system runs a [`Watch`] raises an alert when it does not hold, which [`guard`] passes on.
 
+mod guard;
 mod inspection;
 mod watch;
+mod webhook;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
+pub use guard::guard;
 pub use inspection::{BUS, Inspection};
 pub use watch::{Alert, Watch};
 

@@ -194,6 +194,11 @@ impl Platform {
         self.hub.as_ref().map(RunningHub::address)
     }
 
+    /// The figures of the whole system, which its hub shows, if it has one.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.hub.as_ref().map(RunningHub::metrics)
+    }
+
     /// Where others reach what listens on `address` here.
     pub(crate) fn advertised(&self, address: SocketAddr) -> SocketAddr {
         match self.settings.discovery.advertise {

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Uri;
 use env::config::Secret;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use resilience::admission;
@@ -247,17 +248,31 @@ fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Invariants {
-    /// How often it is looked whether the invariants hold, where the whole system runs in one process; `0s` is never.
-    /// Default `1m`.
+    /// How often `up` looks whether the invariants hold; `0s` is never. Default `1m`.
     #[serde(with = "friendly")]
     pub every: Duration,
+    /// Who is told when one is violated, and when it holds again: an `http://` URL that takes what Alertmanager sends to a
+    /// webhook. Default nobody.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "webhook")]
+    pub webhook: Option<Secret>,
 }
 
 impl Default for Invariants {
     fn default() -> Self {
         Self {
             every: Duration::from_mins(1),
+            webhook: None,
         }
+    }
+}
+
+fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let url = Secret::deserialize(deserializer)?;
+    match url.reveal().parse::<Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Some(url)),
+        _ => Err(D::Error::custom(
+            "it is a URL such as http://alerts:9000/outrigger",
+        )),
     }
 }
 

@@ -62,6 +62,25 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("not within half a minute: {what}");
 }
 
+/// Waits until the hub shows of each invariant that it is not violated.
+async fn watched_over(shop: &Process) {
+    let hub = shop.customer("hub");
+    for invariant in shop::system().invariants() {
+        let holds = format!("invariant=\"{}\"}} 0\n", invariant.name());
+        let shown = async {
+            loop {
+                let figures = hub.get("/metrics").await.expect("an answer").body;
+                if figures.as_str().is_some_and(|text| text.contains(&holds)) {
+                    return;
+                }
+                env::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let shown = env::timeout(Duration::from_secs(30), shown).await;
+        shown.unwrap_or_else(|_| panic!("not shown: {holds}"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_through_a_killed_process_comes_back_and_all_stop_together() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -72,6 +91,7 @@ async fn an_order_goes_through_a_killed_process_comes_back_and_all_stop_together
     let customer = shop.customer("gateway");
     open(&customer).await;
     order(&customer, "before").await;
+    watched_over(&shop).await;
 
     let users = ids(&shop.ready, Some("user-service"))[0];
     let before = places(folder, &shop, "user-service");

@@ -6,15 +6,17 @@ use discovery::{HUB, InProcess, Ttl};
 use env::chain;
 use events::EmbeddedBus;
 use identity::{Keyring, Verifier};
+use telemetry::Metrics;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Result, Settings, platform, server};
+use crate::{Error, Result, Settings, endpoints, platform, server};
 
 /// A hub that runs. Cheap to clone; a clone is the same hub.
 #[derive(Clone)]
 pub struct RunningHub {
     address: SocketAddr,
     hub: ::hub::Hub,
+    metrics: Metrics,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -62,12 +64,15 @@ impl RunningHub {
             .map_err(Error::start("the hub", "database"))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let drain = settings.lifecycle.drain;
-        tasks.spawn(server::serve(listener, hub.routes(), stop.clone(), drain));
+        let metrics = Metrics::new(HUB);
+        let routes = hub.routes().merge(endpoints::figures(metrics.clone()));
+        tasks.spawn(server::serve(listener, routes, stop.clone(), drain));
         let (running, stopped) = (hub.clone(), stop.clone());
         tasks.spawn(async move { running.run(stopped).await });
         Ok(Self {
             address: super::reachable(bound),
             hub,
+            metrics,
             stop,
             tasks,
         })
@@ -76,6 +81,11 @@ impl RunningHub {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The figures of the whole system, which it shows at `/metrics`.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes whoever registered at `address` out of rotation: nobody is there any more.

@@ -1,4 +1,5 @@
-//! What is, rather than what happened: the outbox, what could not be handled, what is missing, and the circuit breakers.
+//! What is, rather than what happened: the outbox, what could not be handled, what is missing, the circuit breakers, and
+//! whether the data are as they must be.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -26,6 +27,11 @@ struct Target {
     instance: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    invariant: String,
+}
+
 pub(super) struct Families {
     outbox: Gauge,
     outbox_lag: Gauge<f64, AtomicU64>,
@@ -34,6 +40,7 @@ pub(super) struct Families {
     dead: Gauge,
     missing: Gauge,
     breakers: Family<Target, Gauge>,
+    violated: Family<Rule, Gauge>,
 }
 
 impl Families {
@@ -72,6 +79,11 @@ impl Families {
             breakers: registry.own(
                 "outrigger_circuit_breaker_state",
                 "State of the circuit breaker of an instance, or of a whole service where none is named: 0 closed, 1 half-open, 2 open",
+                Family::default(),
+            ),
+            violated: registry.own(
+                "outrigger_invariant_violated",
+                "Whether an invariant is violated, and of the same thing for longer than it may be: 1 violated, 0 not",
                 Family::default(),
             ),
         }
@@ -123,6 +135,13 @@ impl Metrics {
         };
         let labels = Target::new(target, instance);
         self.inner.state.breakers.get_or_create(&labels).set(level);
+    }
+
+    /// The invariant of this name, which the system declares, is violated for longer than it may be, or is not.
+    pub fn invariant(&self, name: &str, is_violated: bool) {
+        let invariant = name.to_owned();
+        let gauge = self.inner.state.violated.get_or_create(&Rule { invariant });
+        gauge.set(is_violated.into());
     }
 
     /// `instance` is gone, and its breaker's series with it.
