@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use outrigger::System;
-use testkit::simulation::{self, CrashPoint, Faults, Page, Report, Simulation};
+use testkit::simulation::{self, CrashPoint, Death, Faults, Page, Report, Simulation};
 
 use crate::{Error, Global, Output, note, progress::Progress, say};
 
@@ -56,7 +56,11 @@ pub(crate) struct Simulate {
     #[arg(long, conflicts_with_all = ["seeds", "from", "only", "faults"])]
     crash_points: bool,
 
-    /// Run that story with this one kill: `7:before`, `7:after`
+    /// Have the machine lose its power there, and what it has not synced, instead of killing a process
+    #[arg(long, requires = "crash_points")]
+    power_loss: bool,
+
+    /// Run that story with this one crash: `7:before`, `7:after`, `7:amid:powerless`
     #[arg(long, value_name = "POINT", conflicts_with_all = ["seeds", "from", "only", "faults", "crash_points"])]
     crash_at: Option<CrashPoint>,
 
@@ -188,7 +192,12 @@ impl Simulate {
     fn crash_points(&self, output: Output) -> Result<ExitCode, Error> {
         let seed = self.seed.unwrap_or(DEFAULT_SEED);
         let mut progress = Progress::of("crash points");
-        let found = simulation::run_crash_points(seed, |done, all| progress.show(done, all))?;
+        let death = match self.power_loss {
+            true => Death::PowerLoss,
+            false => Death::Kill,
+        };
+        let show = |done, all| progress.show(done, all);
+        let found = simulation::run_crash_points(seed, death, show)?;
         progress.clear();
         match output {
             Output::Json => say(serde_json::to_string(&found).unwrap_or_default()),

@@ -125,6 +125,12 @@ impl Disk {
         self.contents().power_loss();
     }
 
+    /// As [`power_loss`](Self::power_loss), amid one of the next so many writes, syncs and deletions; which one is drawn. If
+    /// there are fewer of them before the next loss of power, nothing comes of it.
+    pub fn power_loss_within(&self, operations: u32) {
+        self.contents().power_loss_within(operations);
+    }
+
     /// The process that has files open is killed: they get I/O errors, so that nothing more is written, not even by
     /// closing them. What was written is still there, and still pending.
     pub fn process_death(&self) {

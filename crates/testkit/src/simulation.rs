@@ -25,7 +25,7 @@
 //! | [`report`] | what a run found |
 //! | [`timeline`], [`page`] | what happened in it, for people: as text, as HTML |
 //! | [`shrink`](mod@shrink) | the fewest faults that still break it |
-//! | [`crash_points`] | a kill at every instant where it makes a difference |
+//! | [`crash_points`] | a crash at every instant where it makes a difference |
 //! | [`seeds`] | many runs, each in a process of its own |
 //! | [`interpose`] | time and chance of libraries |
 
@@ -72,8 +72,8 @@ use std::{
 
 use outrigger::{Invariant, Service, System, invariant::BUS, system::Workload};
 
-pub use crash_point::CrashPoint;
-pub use crash_points::run_crash_points;
+pub use crash_point::{CrashPoint, Phase};
+pub use crash_points::{Death, run_crash_points};
 pub use error::Error;
 pub use fault::Fault;
 pub use faults::{Faults, Hazard};
@@ -196,7 +196,7 @@ impl Simulation {
         self
     }
 
-    /// A process dies at `crash` and is started again, and nothing else goes wrong; the users do what
+    /// A machine dies at `crash` and is started again, and nothing else goes wrong; the users do what
     /// [`System::scenario`] says. What [`run_crash_points`] runs.
     #[must_use]
     pub fn crash_at(mut self, crash: CrashPoint) -> Self {

@@ -5,7 +5,7 @@ mod small;
 use std::process::Command;
 
 use outrigger_testkit::simulation::{
-    CrashPoint, Simulation, crash_points::run_crash_points_by, run_seeds_by, stage::TICK,
+    CrashPoint, Death, Simulation, crash_points::run_crash_points_by, run_seeds_by, stage::TICK,
 };
 use small::Publishing;
 
@@ -89,11 +89,22 @@ fn crash_at(point: CrashPoint) -> std::io::Result<Command> {
 
 #[test]
 fn a_sound_system_gets_over_a_kill_at_every_instant() {
-    let found = run_crash_points_by(1..=u64::MAX, 2, crash_at, |_, _| {}).expect("it runs");
+    let all = 1..=u64::MAX;
+    let found = run_crash_points_by(all, Death::Kill, 2, crash_at, |_, _| {}).expect("it runs");
     assert!(found.failed.is_empty(), "{found}");
     // At least three commits with their messages: count, publish, tally, acknowledge.
     assert!(found.effects >= 12, "{found}");
     assert_eq!(found.runs, 2 * found.effects);
+    assert_eq!(found.struck, found.runs, "{found}");
+}
+
+#[test]
+fn a_sound_system_gets_over_a_loss_of_power_at_every_instant() {
+    let all = 1..=u64::MAX;
+    let found = run_crash_points_by(all, Death::PowerLoss, 2, crash_at, |_, _| {});
+    let found = found.expect("it runs");
+    assert!(found.failed.is_empty(), "{found}");
+    assert_eq!(found.runs, 3 * found.effects);
     assert_eq!(found.struck, found.runs, "{found}");
 }
 
@@ -104,7 +115,7 @@ fn a_kill_between_writing_and_publishing_is_found_where_it_hurts() {
         command.env("OUTRIGGER_TEST_BROKEN", "1");
         Ok(command)
     };
-    let found = run_crash_points_by(1..=2, 2, broken, |_, _| {}).expect("it runs");
+    let found = run_crash_points_by(1..=2, Death::Kill, 2, broken, |_, _| {}).expect("it runs");
     let first = found.failed.first().expect("one of them");
     assert_eq!(first.crash_point.to_string(), "1:after", "{found}");
     let struck = first.struck.as_deref().expect("a process");

@@ -9,7 +9,7 @@ use libsqlite3_sys as ffi;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
-    faults::Faults,
+    faults::{Faults, Odds},
     locks::{Levels, Memory},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Contents {
     pub(super) power_losses: u64,
     /// Rises when open files die.
     pub(super) generation: u64,
+    /// After how many more operations the power fails.
+    power_left: Odds,
     chance: StdRng,
     /// Whether what a failed sync lost is still shown.
     shows_lost: bool,
@@ -73,6 +75,7 @@ impl Contents {
             struck: 0,
             power_losses: 0,
             generation: 0,
+            power_left: Odds::Never,
             shows_lost: chance.random_bool(0.5),
             chance,
             files: BTreeMap::new(),
@@ -222,7 +225,8 @@ impl Contents {
 
     /// Fails with `code` if the power fails now.
     fn consume_power(&mut self, code: Code) -> Result<(), Code> {
-        if self.faults.power_fails.strike(&mut self.chance) {
+        let chance = &mut self.chance;
+        if self.faults.power_fails.strike(chance) || self.power_left.strike(chance) {
             self.struck += 1;
             self.power_loss();
             return Err(code);
@@ -230,8 +234,14 @@ impl Contents {
         Ok(())
     }
 
+    pub(super) fn power_loss_within(&mut self, operations: u32) {
+        let others = self.chance.random_range(0..operations.max(1));
+        self.power_left = Odds::After(others);
+    }
+
     pub(super) fn power_loss(&mut self) {
         self.power_losses += 1;
+        self.power_left = Odds::Never;
         self.process_death();
         for file in self.files.values_mut() {
             let fate = Fate::draw(&mut self.chance);

@@ -1,5 +1,5 @@
 //! Every crash point of a scenario, one run each: a kill just before and just after each commit, each publishing and
-//! each acknowledgement, and in the end the same state as without.
+//! each acknowledgement, or a loss of power before, amid and after it; and in the end the same state as without.
 //!
 //! It is not chance that finds the one instant between two writes that nobody thought of: all of them are gone through.
 
@@ -10,10 +10,33 @@ use serde_json::Value;
 
 use super::{
     Error,
-    crash_point::CrashPoint,
+    crash_point::{CrashPoint, Phase},
     processes::{self, reported},
     report::Violation,
 };
+
+/// What happens at each crash point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// A process is killed: what it wrote stays.
+    Kill,
+    /// A machine loses its power: what it had not synced is kept, torn or lost.
+    PowerLoss,
+}
+
+impl Death {
+    fn points(self, effect: u64) -> impl Iterator<Item = CrashPoint> {
+        let (phases, is_powerless): (&[Phase], _) = match self {
+            Self::Kill => (&[Phase::Before, Phase::After], false),
+            Self::PowerLoss => (&[Phase::Before, Phase::Amid, Phase::After], true),
+        };
+        phases.iter().map(move |&phase| CrashPoint {
+            effect,
+            phase,
+            is_powerless,
+        })
+    }
+}
 
 /// What the runs of all crash points found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -23,7 +46,7 @@ pub struct CrashPoints {
     pub effects: u64,
     /// How many runs there were with one.
     pub runs: u64,
-    /// How many of them killed something: a scenario can end sooner than without a crash.
+    /// How many of them struck something: a scenario can end sooner than without a crash.
     pub struck: u64,
     /// The crashes that the system did not get over, in order.
     pub failed: Vec<Failure>,
@@ -64,7 +87,7 @@ impl fmt::Display for CrashPoints {
         let (effects, runs, struck) = (self.effects, self.runs, self.struck);
         write!(
             f,
-            "{effects} effects, {runs} runs, {struck} of them with a kill, {} failed",
+            "{effects} effects, {runs} runs, {struck} of them with a crash, {} failed",
             self.failed.len()
         )
     }
@@ -75,7 +98,11 @@ impl fmt::Display for CrashPoints {
 ///
 /// # Errors
 /// As [`run_crash_points_by`].
-pub fn run_crash_points(seed: u64, progress: impl FnMut(u64, u64)) -> Result<CrashPoints, Error> {
+pub fn run_crash_points(
+    seed: u64,
+    death: Death,
+    progress: impl FnMut(u64, u64),
+) -> Result<CrashPoints, Error> {
     let command = |crash: CrashPoint| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["simulate", "--output", "json"]);
@@ -87,13 +114,14 @@ pub fn run_crash_points(seed: u64, progress: impl FnMut(u64, u64)) -> Result<Cra
         ]);
         Ok(command)
     };
-    run_crash_points_by(1..=u64::MAX, processes::cores(), command, progress)
+    run_crash_points_by(1..=u64::MAX, death, processes::cores(), command, progress)
 }
 
 /// The crash point that never comes: its run is the one without a crash.
 pub const NEVER: CrashPoint = CrashPoint {
     effect: 0,
-    happened: false,
+    phase: Phase::Before,
+    is_powerless: false,
 };
 
 /// Runs the crash points of these `effects`, as far as there are so many, by `command`, at most `jobs` at once. The
@@ -103,6 +131,7 @@ pub const NEVER: CrashPoint = CrashPoint {
 /// [`Error::Spawn`]; [`Error::Scenario`] when the run without a crash fails.
 pub fn run_crash_points_by(
     effects: RangeInclusive<u64>,
+    death: Death,
     jobs: usize,
     command: impl Fn(CrashPoint) -> std::io::Result<Command> + Sync,
     mut progress: impl FnMut(u64, u64),
@@ -113,7 +142,7 @@ pub fn run_crash_points_by(
         .map_err(|reason| Error::Scenario { reason })?;
     let last = without.effects.min(*effects.end());
     let points: Vec<_> = (*effects.start()..=last)
-        .flat_map(|effect| [false, true].map(|happened| CrashPoint { effect, happened }))
+        .flat_map(|effect| death.points(effect))
         .collect();
     let all = points.len() as u64;
     let mut found = CrashPoints {

@@ -178,6 +178,9 @@ impl Stage {
         self.clock.set(elapsed);
         self.interposed.set_elapsed(elapsed);
         for machine in self.links.fates().dead() {
+            if self.effects.is_powerless(&machine) {
+                self.powerless.insert(machine.clone());
+            }
             self.note(format_args!("{machine} has died"));
             self.crash(&machine);
         }
@@ -291,9 +294,9 @@ impl Stage {
         self.machines.set_ahead(machine, ahead_ms);
     }
 
-    /// From now on [effects](env::world::Effect) count, and the process dies that comes to `crash`.
+    /// From now on [effects](env::world::Effect) count, and the machine dies that comes to `crash`.
     pub fn count_effects(&self, crash: Option<CrashPoint>) {
-        self.effects.count_from_now(crash);
+        self.effects.count_from_now(crash, self.disks.clone());
     }
 
     /// How many effects there were since they [count](Self::count_effects).

@@ -102,7 +102,7 @@ impl Weather {
             return;
         }
         let due = *self.revived.get_or_insert(stage.elapsed() + DOWN);
-        if due == stage.elapsed() {
+        if due <= stage.elapsed() {
             let down: Vec<_> = stage.down().map(str::to_owned).collect();
             for machine in down {
                 stage.restart(&machine);

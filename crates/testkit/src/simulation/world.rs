@@ -112,8 +112,8 @@ impl World for Simulated {
             return true;
         };
         let fates = self.network.fates();
-        if self.effects.kills(&machine.name, moment, effect) {
-            fates.doom(&machine.name, 0);
+        if let Some(steps) = self.effects.strike(&machine.name, moment, effect) {
+            fates.doom(&machine.name, steps);
         }
         fates.survives(&machine.name)
     }
