@@ -1,6 +1,6 @@
 //! `keys`: the keys that service tokens are signed with.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use outrigger::{
@@ -37,7 +37,7 @@ impl Keys {
         let Action::Rotate { data } = self.action;
         let settings = data.settings(global)?;
         let keyring = Keyring::load(&settings.keys_file()).map_err(Error::Keys)?;
-        let ahead = 2 * Duration::from(settings.security.refresh) + LEEWAY;
+        let ahead = 2 * settings.security.refresh + LEEWAY;
         keyring.rotate(ahead).map_err(Error::Keys)?;
         let signs_from = env::now().checked_add(ahead).ok();
         let keys = keyring.jwks();

@@ -127,9 +127,7 @@ impl Platform {
     }
 
     fn of(settings: Settings, keyring: Keyring, bus: Opened, registry: Arc<dyn Registry>) -> Self {
-        let keys = keyring
-            .clone()
-            .follow_file(settings.security.refresh.into());
+        let keys = keyring.clone().follow_file(settings.security.refresh);
         let mut platform = Self::new(settings, bus.seam(), registry, keyring);
         if let Opened::AtHub(bus) = bus {
             platform.at_hub = Some(bus);

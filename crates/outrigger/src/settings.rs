@@ -26,7 +26,6 @@ pub use self::discovery::{Discovery, Registry};
 pub use addresses::Addresses;
 pub use calls::Calls;
 pub use hub::{Advertised, Hub, NotReachable};
-use values::Time;
 
 /// The settings of a running system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -309,14 +308,15 @@ pub struct Security {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
     /// How often a running process reads that file again, so that it hears of keys that another has made. Default `30s`.
-    pub refresh: Time,
+    #[serde(with = "env::config::time")]
+    pub refresh: Duration,
 }
 
 impl Default for Security {
     fn default() -> Self {
         Self {
             keys: None,
-            refresh: Time(Duration::from_secs(30)),
+            refresh: Duration::from_secs(30),
         }
     }
 }

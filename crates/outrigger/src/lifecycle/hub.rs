@@ -31,7 +31,7 @@ impl RunningHub {
         let keyring = platform::prepare(settings)?;
         let bus = platform::bus::of_file(settings).await?;
         let hub = Self::with_keys(settings, &keyring, listen, bus).await?;
-        let keys = keyring.follow_file(settings.security.refresh.into());
+        let keys = keyring.follow_file(settings.security.refresh);
         let stopped = hub.stop.clone();
         hub.tasks.spawn(stopped.run_until_cancelled_owned(keys));
         Ok(hub)
