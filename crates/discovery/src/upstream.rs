@@ -19,14 +19,17 @@ mod stack;
 mod vitals;
 mod ways;
 
-/// What `vitals.rs` synchronizes with; a test puts loom's in its place.
+/// What `condition.rs` and `vitals.rs` synchronize with; a test puts loom's in its place.
 mod sync {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use std::sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    };
 }
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use axum_core::body::Body;
 use env::{Instant, RequestContext};
 use http::{Method, Request, Response, header};
@@ -142,12 +145,12 @@ impl Upstream {
     /// [`Error::Connect`], [`Error::Transport`], [`Error::RequestBody`], [`Error::InvalidRequest`], [`Error::Token`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>> {
         let route = request.extensions().get().map(|Route(route)| &**route);
-        let ways = self.ways();
+        let ways = Guard::into_inner(self.ways());
         let way = ways.of(request.method(), route);
         let context = within(&way.policy);
         let span = self.span(&request);
         let (method, begun) = (request.method().clone(), env::instant());
-        let sent = context.clone().scope(self.send_by(way, &context, request));
+        let sent = context.scope(self.send_by(way, request));
         // Boxed, for what hyper keeps of a request is large, and callers wrap it again and again.
         let answer = Box::pin(sent).instrument(span.clone()).await;
         let ended = match &answer {
@@ -164,13 +167,7 @@ impl Upstream {
         answer
     }
 
-    async fn send_by(
-        &self,
-        way: &Way,
-        context: &RequestContext,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
-        context.write_headers(request.headers_mut());
+    async fn send_by(&self, way: &Way, mut request: Request<Body>) -> Result<Response<Body>> {
         telemetry::propagation::inject(request.headers_mut());
         if let Some(issuer) = &self.0.issuer {
             let bearer = issuer
@@ -206,19 +203,19 @@ impl Upstream {
         }
     }
 
-    fn ways(&self) -> Arc<Ways> {
-        let ways = self.0.ways.load_full();
+    fn ways(&self) -> Guard<Arc<Ways>> {
+        let ways = self.0.ways.load();
         if !ways.is_outdated() {
             return ways;
         }
         let changing = &self.0.changing;
         let _changing = changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.0.ways.load_full();
+        let known = self.0.ways.load();
         if known.is_outdated() {
             let ways = known.renewed(&self.0.service, self.0.observer.as_ref());
             self.0.ways.store(Arc::new(ways));
         }
-        self.0.ways.load_full()
+        self.0.ways.load()
     }
 
     fn span(&self, request: &Request<Body>) -> Span {

@@ -147,6 +147,11 @@ impl RequestContext {
         CURRENT.scope(self, future).await
     }
 
+    /// When the caller of the running task stops waiting, if it said so: [`current`](Self::current) without a copy.
+    pub fn current_deadline() -> Option<Instant> {
+        CURRENT.try_with(|context| context.deadline).ok().flatten()
+    }
+
     /// The context of the running task, or a new one where nothing was asked from outside.
     pub fn current() -> Self {
         CURRENT

@@ -16,7 +16,7 @@ pub mod machine;
 mod service;
 pub mod window;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Borrow, sync::Arc, time::Duration};
 
 use env::Instant;
 use tokio::sync::watch;
@@ -80,18 +80,16 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Open`].
-    pub fn enter(&self) -> Result<Permit, Open> {
-        let (ticket, probe) = match self.0.gate.pass() {
-            Some(ticket) => (ticket, false),
-            None => self.ask()?,
-        };
-        Ok(Permit {
-            breaker: self.clone(),
-            ticket,
-            probe,
-            settled: false,
-            begun: self.0.slow.map(|_| env::instant()),
-        })
+    pub fn enter(&self) -> Result<Permit<&Self>, Open> {
+        Permit::of(self)
+    }
+
+    /// The same, for a call that is not bound to this place.
+    ///
+    /// # Errors
+    /// [`Open`].
+    pub fn enter_owned(&self) -> Result<Permit, Open> {
+        Permit::of(self.clone())
     }
 
     fn ask(&self) -> Result<(Ticket, bool), Open> {
@@ -152,8 +150,8 @@ impl Shared {
 /// The permission to make one call. A probe keeps its place until its permit is told or dropped, so a call must
 /// end some time.
 #[must_use = "tell it how the call ended"]
-pub struct Permit {
-    breaker: Breaker,
+pub struct Permit<B: Borrow<Breaker> = Breaker> {
+    breaker: B,
     ticket: Ticket,
     probe: bool,
     settled: bool,
@@ -161,11 +159,26 @@ pub struct Permit {
     begun: Option<Instant>,
 }
 
-impl Permit {
+impl<B: Borrow<Breaker>> Permit<B> {
+    fn of(breaker: B) -> Result<Self, Open> {
+        let asked = breaker.borrow();
+        let (ticket, probe) = match asked.0.gate.pass() {
+            Some(ticket) => (ticket, false),
+            None => asked.ask()?,
+        };
+        Ok(Self {
+            begun: asked.0.slow.map(|_| env::instant()),
+            breaker,
+            ticket,
+            probe,
+            settled: false,
+        })
+    }
+
     /// The call succeeded.
     pub fn succeeded(mut self) {
         self.settled = true;
-        let (shared, ticket) = (&self.breaker.0, self.ticket);
+        let (shared, ticket) = (self.shared(), self.ticket);
         if let (Some(begun), Some(threshold)) = (self.begun, shared.slow) {
             let now = env::instant();
             let slow = now.saturating_duration_since(begun) >= threshold;
@@ -189,17 +202,21 @@ impl Permit {
     pub fn failed(mut self) {
         self.settled = true;
         let (ticket, now) = (self.ticket, env::instant());
-        let shared = &self.breaker.0;
-        shared.with(now, |machine| machine.failed(ticket, now, chance()));
+        self.shared()
+            .with(now, |machine| machine.failed(ticket, now, chance()));
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.breaker.borrow().0
     }
 }
 
-impl Drop for Permit {
+impl<B: Borrow<Breaker>> Drop for Permit<B> {
     fn drop(&mut self) {
         if self.probe && !self.settled {
             let ticket = self.ticket;
-            let shared = &self.breaker.0;
-            shared.with(env::instant(), |machine| machine.abandoned(ticket));
+            self.shared()
+                .with(env::instant(), |machine| machine.abandoned(ticket));
         }
     }
 }

@@ -134,3 +134,25 @@ fn successes_that_are_counted_aside_keep_the_share_small() {
         assert_eq!(state(&gate, now), State::Closed, "one of three failed");
     });
 }
+
+/// A probe that is given up makes room for the next, whoever asks meanwhile.
+#[test]
+fn a_probe_that_is_given_up_makes_room() {
+    let begun = env::instant();
+    loom::model(move || {
+        let gate = Arc::new(Gate::new(Machine::new(settings()), begun));
+        let ticket = enter(&gate, begun).expect("closed");
+        fail(&gate, ticket, begun);
+        let now = begun + Duration::from_secs(6);
+        let probe = enter(&gate, now).expect("the first probe");
+        let other = Arc::clone(&gate);
+        let asking = thread::spawn(move || (other.is_available(|| now), enter(&other, now)));
+        gate.with(now, |machine| machine.abandoned(probe), |_, _| ());
+        let (seen, entered) = asking.join().expect("joined");
+        assert!(!seen || entered.is_some(), "nobody else has asked");
+        assert_eq!(gate.is_available(|| now), entered.is_none());
+        let next = entered.or_else(|| enter(&gate, now));
+        succeed(&gate, next.expect("one of the two"), now);
+        assert!(gate.pass().is_some(), "closed again");
+    });
+}

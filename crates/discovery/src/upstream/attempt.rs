@@ -23,7 +23,8 @@ use tracing::Span;
 
 use super::{
     body::{InFlight, Repeatable},
-    call::{Attempted, Call, Ended, Flight},
+    call::{Attempted, Call, Flight},
+    condition::Ended,
     members::{Member, Pool},
     ways::Shared,
 };
@@ -263,7 +264,7 @@ impl Attempt {
         }
     }
 
-    fn enter(&self, breaker: Option<&Breaker>) -> Result<Option<Permit>> {
+    fn enter<'a>(&self, breaker: Option<&'a Breaker>) -> Result<Option<Permit<&'a Breaker>>> {
         let counts = breaker.filter(|_| self.breaker);
         let entered = counts.map(Breaker::enter).transpose();
         entered.map_err(|open| Error::CircuitOpen {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use env::{Instant, RequestContext};
-use resilience::breaker::Permit;
+use resilience::{Breaker, breaker::Permit};
 
 use super::{
-    condition::Condition,
+    condition::{Condition, Ended},
     members::{Member, Members},
 };
 
@@ -15,35 +15,24 @@ use super::{
 pub(super) struct Call<'a> {
     members: &'a Members,
     member: &'a Member,
-    permit: Option<Permit>,
+    permit: Option<Permit<&'a Breaker>>,
     begun: Instant,
     deadline: Option<Instant>,
     settled: bool,
 }
 
-/// What the end of a call says of the instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    Well,
-    Badly,
-    /// It did not do what it was asked for, and said so in time: it has too much to do, or what it needs itself fails.
-    /// That may be so only of this one, so it is compared with the others; but nothing is broken that a breaker, which
-    /// would take it away from all other calls too, had to wait for.
-    Refused,
-    /// The caller stopped waiting before its time was over: it takes at least so long.
-    GivenUp,
-    /// It was not for the instance that it ended so.
-    Otherwise,
-}
-
 impl<'a> Call<'a> {
-    pub(super) fn new(members: &'a Members, member: &'a Member, permit: Option<Permit>) -> Self {
+    pub(super) fn new(
+        members: &'a Members,
+        member: &'a Member,
+        permit: Option<Permit<&'a Breaker>>,
+    ) -> Self {
         Self {
             members,
             member,
             permit,
             begun: env::instant(),
-            deadline: RequestContext::current().deadline,
+            deadline: RequestContext::current_deadline(),
             settled: false,
         }
     }
@@ -73,16 +62,16 @@ impl Drop for Call<'_> {
 
 /// An attempt whose end the breaker of the service hears of, whichever instances it was made to. One that is given up
 /// after its deadline has failed.
-pub(super) struct Attempted {
-    permit: Option<Permit>,
+pub(super) struct Attempted<'a> {
+    permit: Option<Permit<&'a Breaker>>,
     deadline: Option<Instant>,
 }
 
-impl Attempted {
-    pub(super) fn new(permit: Option<Permit>) -> Self {
+impl<'a> Attempted<'a> {
+    pub(super) fn new(permit: Option<Permit<&'a Breaker>>) -> Self {
         Self {
             permit,
-            deadline: RequestContext::current().deadline,
+            deadline: RequestContext::current_deadline(),
         }
     }
 
@@ -91,7 +80,7 @@ impl Attempted {
     }
 }
 
-impl Drop for Attempted {
+impl Drop for Attempted<'_> {
     fn drop(&mut self) {
         if self.permit.is_some() && is_late(self.deadline) {
             tell(self.permit.take(), Ended::Badly);
@@ -99,7 +88,7 @@ impl Drop for Attempted {
     }
 }
 
-fn tell(permit: Option<Permit>, how: Ended) {
+fn tell(permit: Option<Permit<&Breaker>>, how: Ended) {
     match (permit, how) {
         (Some(permit), Ended::Well) => permit.succeeded(),
         (Some(permit), Ended::Badly) => permit.failed(),

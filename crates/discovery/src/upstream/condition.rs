@@ -1,21 +1,32 @@
 //! What is known of an instance by the calls to it. All of it is atomics: to read and to count takes no lock.
+//!
+//! The file is compiled a second time by `tests/loom.rs`, with the atomics of loom.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use env::Instant;
 use resilience::observe::Reporter;
 
-use super::call::Ended;
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError};
 use crate::{balance::load::PeakEwma, health::Probes, outlier::Tally};
 
 /// The least that an instance gets while it warms up, of its share.
 const COLDEST: f64 = 0.1;
+
+/// What the end of a call says of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Well,
+    Badly,
+    /// It did not do what it was asked for, and said so in time: it has too much to do, or what it needs itself fails.
+    /// That may be so only of this one, so it is compared with the others; but nothing is broken that a breaker, which
+    /// would take it away from all other calls too, had to wait for.
+    Refused,
+    /// The caller stopped waiting before its time was over: it takes at least so long.
+    GivenUp,
+    /// It was not for the instance that it ended so.
+    Otherwise,
+}
 
 /// See the [module](self).
 pub(super) struct Condition {
@@ -134,7 +145,7 @@ impl Condition {
     pub(super) fn eject(&self, now: Instant, length: Duration) {
         let until = self.millis(now + length).max(1);
         self.ejected_until.store(until, Ordering::Relaxed);
-        self.cold_since.store(until, Ordering::Relaxed);
+        self.chill(until);
         self.row.store(0, Ordering::Relaxed);
         self.ejections.fetch_add(1, Ordering::Relaxed);
     }
@@ -165,10 +176,14 @@ impl Condition {
         };
         self.unhealthy.store(!healthy, Ordering::Relaxed);
         if healthy {
-            self.cold_since
-                .store(self.millis(now).max(1), Ordering::Relaxed);
+            self.chill(self.millis(now).max(1));
         }
         true
+    }
+
+    /// It warms up from then on, unless it does so later anyway.
+    fn chill(&self, since: u64) {
+        self.cold_since.fetch_max(since, Ordering::Relaxed);
     }
 
     /// How far it has warmed up.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use env::Instant;
 use resilience::{
     Breaker,
@@ -22,8 +22,7 @@ use tokio::sync::watch;
 
 use super::{
     Settings,
-    call::Ended,
-    condition::Condition,
+    condition::{Condition, Ended},
     protected,
     vitals::{Census, Vitals},
 };
@@ -167,9 +166,9 @@ impl Members {
         members
     }
 
-    /// The members as they are now.
-    pub(super) fn now(&self) -> Arc<Pool> {
-        let pool = self.pool.load_full();
+    /// The members as they are now; who waits meanwhile should hold them as an `Arc`.
+    pub(super) fn now(&self) -> Guard<Arc<Pool>> {
+        let pool = self.pool.load();
         if !pool.is_outdated() {
             return pool;
         }
@@ -177,19 +176,19 @@ impl Members {
         if self.pool.load().is_outdated() {
             self.change();
         }
-        self.pool.load_full()
+        self.pool.load()
     }
 
     /// The members, once the registry has said which there are; as they are now, where it does not say so for `patience`.
     pub(super) async fn known(&self, patience: Duration) -> Arc<Pool> {
-        let pool = self.now();
+        let pool = Guard::into_inner(self.now());
         if pool.instances.is_known() {
             return pool;
         }
         let mut watched = pool.watched.clone();
         // Neither patience that ends nor a registry that is gone tells more than is known.
         let _ = env::timeout(patience, watched.wait_for(Instances::is_known)).await;
-        self.now()
+        Guard::into_inner(self.now())
     }
 
     /// One that takes a call; none of those at the addresses to `avoid`. `breaker` says whether the breakers count.

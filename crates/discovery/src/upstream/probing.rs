@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use arc_swap::Guard;
 use axum_core::body::Body;
 use futures::future::join_all;
 use http::Request;
@@ -16,7 +17,7 @@ pub(super) async fn run(shared: Weak<Shared>, settings: Settings) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let pool = shared.members.now();
+        let pool = Guard::into_inner(shared.members.now());
         let asked = pool.members.iter().map(|member| async {
             let well = is_well(&shared, member, settings).await;
             shared.members.probed(member, well);

@@ -39,7 +39,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        match self.breaker.enter() {
+        match self.breaker.enter_owned() {
             Ok(permit) => {
                 ResponseFuture::called(self.inner.call(request), permit, self.is_failure.clone())
             }
