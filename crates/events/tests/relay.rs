@@ -210,6 +210,8 @@ async fn g4_ordered_though_publishing_fails_in_the_middle_of_batches() {
     assert_eq!(service.arrived().await, numbers(0..700));
 }
 
+/// What Spring Modulith got wrong (#663): two relays on one outbox send everything twice. Here one of them works, and the
+/// other takes over when it dies.
 #[tokio::test(start_paused = true)]
 async fn g2_not_lost_and_g4_ordered_when_one_of_two_relays_dies() {
     let service = Service::new().await;
