@@ -5,6 +5,9 @@
 
 mod account;
 mod bus;
+mod calls;
+mod processes;
+mod registry;
 mod replay;
 mod report;
 mod rounds;
@@ -36,6 +39,18 @@ enum Name {
     /// Events a second and their latency, from published to handled, on the embedded bus and on NATS; beside a bare loop
     /// on NATS.
     Bus,
+    /// Nanoseconds of a closed breaker, of a pick among 3, 100 and 1,000 instances, and of the whole client stack; beside
+    /// failsafe, recloser, tower-resilience, tower's p2c and a bare client of hyper.
+    Calls,
+    /// How soon 1,000 watchers hear of a change among 10,000 instances, and the CPU and the memory of the hub; beside a
+    /// bucket of NATS.
+    Registry,
+    /// The hub of `registry`.
+    #[command(hide = true)]
+    RegistryHub {
+        /// Where it keeps its state.
+        url: String,
+    },
     /// Order sagas a second, how long one takes and what it costs, on embedded parts and on PostgreSQL and NATS; beside
     /// the same saga on Restate.
     Saga,
@@ -65,6 +80,9 @@ async fn run(Arguments { name, quick }: Arguments) -> Result<()> {
     match name {
         Name::Store => report::publish("store", &store::run(quick).await?),
         Name::Bus => report::publish("bus", &bus::run(quick).await?),
+        Name::Calls => report::publish("calls", &calls::run(quick).await?),
+        Name::Registry => report::publish("registry", &registry::run(quick).await?),
+        Name::RegistryHub { url } => registry::serve(&url).await,
         Name::Saga => report::publish("saga", &saga::run(quick).await?),
         Name::Replay { full } => report::publish("replay", &replay::run(quick, full).await?),
         Name::ReplayPart(part) => replay::run_part(part).await,

@@ -1,4 +1,4 @@
-//! What processes have used of the processors.
+//! What processes have used of the processors and of the memory.
 
 use std::{fs, time::Duration};
 
@@ -35,6 +35,15 @@ pub fn cpu_of(process: u32) -> Result<Duration> {
         }
     }
     Ok(Duration::from_millis(ticks * 1000 / TICKS))
+}
+
+/// The most memory that a process had, in MiB.
+pub fn peak_of(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib = kib.ok_or("the system does not tell the peak of memory")?;
+    Ok(kib.parse::<f64>()? / 1024.0)
 }
 
 struct Stat {

@@ -6,7 +6,7 @@ mod ours;
 mod raw_postgres;
 mod raw_sqlite;
 
-use std::{env::current_exe, fs};
+use std::env::current_exe;
 
 use clap::{Args, ValueEnum};
 use data::Database;
@@ -19,6 +19,7 @@ use tokio::process::Command;
 use crate::{
     Result,
     account::{Account, change},
+    processes,
     report::Case,
     rounds::median,
 };
@@ -179,18 +180,7 @@ pub async fn run_part(Part { deed, url, events }: Part) -> Result<()> {
     if seen != events {
         return Err(format!("{seen} of {events} events were seen").into());
     }
-    let peak = peak()?;
+    let peak = processes::peak_of(std::process::id())?;
     println!("{}", serde_json::to_string(&Measured { rate, peak })?);
     Ok(())
-}
-
-/// The most memory that this process had, in MiB.
-fn peak() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kib
-        .ok_or("the system does not tell the peak of memory")?
-        .parse::<f64>()?
-        / 1024.0)
 }

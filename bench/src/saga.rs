@@ -9,7 +9,6 @@
 
 mod company;
 mod load;
-mod processes;
 mod restate;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -22,7 +21,7 @@ use self::{
     load::{Load, Measured},
     restate::{Restate, Steps},
 };
-use crate::{Result, report::Case, rounds::median};
+use crate::{Result, processes, report::Case, rounds::median};
 
 /// So many are under way at the same time, when not one alone is.
 const MANY: usize = 64;

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::processes;
-use crate::Result;
+use crate::{Result, processes};
 
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);

@@ -108,6 +108,11 @@ impl Nats {
         format!("http://127.0.0.1:{}", self.monitor)
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Child::id)
+    }
+
     /// Ends the server with SIGKILL, as a crash of the process would.
     pub async fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
