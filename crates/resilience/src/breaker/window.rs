@@ -12,7 +12,8 @@ const SLICES: usize = 10;
 /// Counts calls and failures over the latest time.
 #[derive(Debug)]
 pub struct Window {
-    slice: Duration,
+    /// The length of a slice, in nanoseconds.
+    slice: u64,
     /// Where the slices are counted from: the time of the first call.
     origin: Option<Instant>,
     counts: [Counts; SLICES],
@@ -21,7 +22,7 @@ pub struct Window {
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     /// Which slice these are of; what is of one that has slid out counts for nothing.
-    slice: u128,
+    slice: u64,
     calls: u32,
     failures: u32,
 }
@@ -30,7 +31,7 @@ impl Window {
     /// An empty window that reaches back for `length`, of at least ten nanoseconds.
     pub fn new(length: Duration) -> Self {
         Self {
-            slice: (length / SLICES as u32).max(Duration::from_nanos(1)),
+            slice: nanos(length / SLICES as u32).max(1),
             origin: None,
             counts: [Counts::default(); SLICES],
         }
@@ -49,7 +50,7 @@ impl Window {
     /// Counts so many calls and failures that ended until `now`.
     pub fn add(&mut self, now: Instant, calls: u32, failures: u32) {
         let slice = self.slice_of(now);
-        let counts = &mut self.counts[(slice % SLICES as u128) as usize];
+        let counts = &mut self.counts[(slice % SLICES as u64) as usize];
         if counts.slice != slice {
             *counts = Counts {
                 slice,
@@ -65,7 +66,7 @@ impl Window {
         let slice = self.slice_of(now);
         self.counts
             .iter()
-            .filter(|counts| counts.slice + SLICES as u128 > slice && counts.slice <= slice)
+            .filter(|counts| counts.slice + SLICES as u64 > slice && counts.slice <= slice)
             .fold((0, 0), |(calls, failures), counts| {
                 (
                     calls + u64::from(counts.calls),
@@ -79,8 +80,13 @@ impl Window {
         self.counts = [Counts::default(); SLICES];
     }
 
-    fn slice_of(&mut self, now: Instant) -> u128 {
+    fn slice_of(&mut self, now: Instant) -> u64 {
         let origin = *self.origin.get_or_insert(now);
-        now.saturating_duration_since(origin).as_nanos() / self.slice.as_nanos()
+        nanos(now.saturating_duration_since(origin)) / self.slice
     }
+}
+
+/// Nanoseconds, of which there is room for five centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
