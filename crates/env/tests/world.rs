@@ -41,6 +41,9 @@ async fn an_entered_world_answers_until_it_is_left() {
         .err()
         .expect("refused");
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let unknown = env::net::resolve("localhost:80").await.err();
+    let unknown = unknown.expect("it has no names").kind();
+    assert_eq!(unknown, io::ErrorKind::NotFound);
 
     drop(entered);
     assert!(env::now() > Timestamp::UNIX_EPOCH);

@@ -119,6 +119,25 @@ fn a_rotation_lets_every_token_live_to_its_end() {
     ));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_ring_follows_its_file_and_keeps_its_keys_while_that_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let rotating = Keyring::open(&path).unwrap();
+    let other = Keyring::open(&path).unwrap();
+    let every = Duration::from_secs(30);
+    tokio::spawn(other.clone().follow_file(every));
+
+    fs::write(&path, "").unwrap();
+    env::sleep(3 * every).await;
+    assert_eq!(other.jwks().ids(), rotating.jwks().ids());
+
+    rotating.rotate(Duration::ZERO).unwrap();
+    assert_eq!(rotating.jwks().ids().len(), 2);
+    env::sleep(every + Duration::from_secs(1)).await;
+    assert_eq!(other.jwks().ids(), rotating.jwks().ids());
+}
+
 #[test]
 fn a_clock_that_is_a_little_slow_can_still_sign() {
     let (clock, _entered) = Clock::enter();
