@@ -250,8 +250,8 @@ pub struct Invariants {
     /// How often `up` looks whether the invariants hold; `0s` is never. Default `1m`.
     #[serde(with = "friendly")]
     pub every: Duration,
-    /// Who is told when one is violated, and when it holds again: an `http://` URL that takes what Alertmanager sends to a
-    /// webhook. Default nobody.
+    /// Who is told when one is violated, and when it holds again: the URL of what takes what Alertmanager sends to a webhook.
+    /// Default nobody.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "webhook")]
     pub webhook: Option<Secret>,
 }
@@ -268,9 +268,9 @@ impl Default for Invariants {
 fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let url = Secret::deserialize(deserializer)?;
     match url.reveal().parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Some(url)),
+        Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(Some(url)),
         _ => Err(D::Error::custom(
-            "it is a URL such as http://alerts:9000/outrigger",
+            "it is a URL such as https://alerts.example/outrigger",
         )),
     }
 }

@@ -8,9 +8,13 @@ use std::{convert::Infallible, future::Future, time::Duration};
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode, header},
+    http::{Request, StatusCode, Uri, header},
 };
-use env::{Timestamp, chain, config::Secret, http::HttpClient};
+use env::{
+    Timestamp, chain,
+    config::Secret,
+    http::{HttpClient, Origin},
+};
 use events::Backoff;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -118,7 +122,13 @@ fn fingerprint(system: &str, invariant: &str) -> String {
 }
 
 async fn deliver(url: Secret, mut waiting: mpsc::Receiver<Value>) -> Infallible {
-    let client = env::http::http_client();
+    let (client, url) = match receiver(&url) {
+        Ok(receiver) => receiver,
+        Err(reason) => {
+            tracing::error!(reason, "the webhook is told of nothing");
+            return std::future::pending().await;
+        }
+    };
     while let Some(notice) = waiting.recv().await {
         let mut attempt = 1;
         while let Err(failure) = post(&client, &url, &notice).await {
@@ -135,18 +145,34 @@ async fn deliver(url: Secret, mut waiting: mpsc::Receiver<Value>) -> Infallible 
     std::future::pending().await
 }
 
+/// A client for the receiver, and its URL with the port that is usual where it names none.
+fn receiver(url: &Secret) -> Result<(HttpClient, Uri), String> {
+    const HTTP: u16 = 80;
+    let wrong = |_| "its URL cannot be read".to_owned();
+    let parts = url.reveal().parse::<Uri>().map_err(wrong)?.into_parts();
+    let scheme = parts.scheme.as_ref().map_or("", |scheme| scheme.as_str());
+    let place = parts.authority.as_ref().map_or("", |place| place.as_str());
+    let origin = Origin::parse(&format!("{scheme}://{place}"), HTTP)?;
+    let path = parts
+        .path_and_query
+        .as_ref()
+        .map_or("/", |path| path.as_str());
+    let url = format!("{origin}{path}").parse();
+    Ok((origin.client()?, url.map_err(|_| "its URL cannot be read")?))
+}
+
 struct Failure {
     reason: String,
     /// The same would be refused again.
     is_final: bool,
 }
 
-async fn post(client: &HttpClient, url: &Secret, notice: &Value) -> Result<(), Failure> {
+async fn post(client: &HttpClient, url: &Uri, notice: &Value) -> Result<(), Failure> {
     let failed = |reason| Failure {
         reason,
         is_final: false,
     };
-    let request = Request::post(url.reveal())
+    let request = Request::post(url)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(notice.to_string()));
     let request = request.map_err(|error| failed(chain(&error)))?;
