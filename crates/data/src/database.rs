@@ -74,6 +74,24 @@ impl Database {
         Ok(Self::of_file(Sqlite::inspect(&place)?, &place))
     }
 
+    /// The same database, for several queries in a row. What is open for [inspection](Self::inspect) keeps no connection to a
+    /// file between two queries; this does until it is dropped, which must be soon: while the file is open elsewhere,
+    /// a service cannot recover from a disk that failed to sync.
+    #[must_use]
+    pub fn glance(&self) -> Self {
+        let backend = match &*self.backend {
+            Backend::Sqlite(sqlite) => sqlite.glance(),
+            Backend::Postgres(_) => None,
+        };
+        match backend {
+            Some(sqlite) => Self {
+                backend: Arc::new(Backend::Sqlite(sqlite)),
+                ..self.clone()
+            },
+            None => self.clone(),
+        }
+    }
+
     /// Whether there is a database to [`inspect`](Self::inspect), as far as that shows without opening it: `false` where
     /// the file of a `sqlite:` URL is missing, `true` for any other URL.
     pub fn exists(url: &str) -> bool {

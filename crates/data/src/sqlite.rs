@@ -78,6 +78,16 @@ impl Sqlite {
         })
     }
 
+    /// The same file for somebody who only looks and soon lets go; `None` where it is open for writing.
+    pub(crate) fn glance(&self) -> Option<Self> {
+        self.writer.is_none().then(|| Self {
+            readers: Arc::new(Readers::glancing(self.place.clone())),
+            writer: None,
+            channels: Arc::default(),
+            place: self.place.clone(),
+        })
+    }
+
     pub(crate) async fn begin(&self) -> Result<Member> {
         match &self.writer {
             Some(writer) => Member::begin(writer).await,

@@ -50,6 +50,13 @@ async fn hear(heard: Heard, began: env::Instant) -> Ended {
     }
 }
 
+/// Lets time pass until the stage was set so many milliseconds ago.
+fn until(stage: &mut Stage, ms: u64) {
+    while stage.elapsed() < Duration::from_millis(ms) {
+        stage.step().expect("no machine fails");
+    }
+}
+
 /// What is heard in a second, while `fault` is done to the stage after 450 ms and undone after 750 ms.
 fn heard_in_a_second(begin: fn(&mut Stage), end: fn(&mut Stage)) -> Vec<(Duration, Vec<u8>)> {
     Stage::play(1, None, |stage| {
@@ -59,14 +66,11 @@ fn heard_in_a_second(begin: fn(&mut Stage), end: fn(&mut Stage)) -> Vec<(Duratio
         let hearer = stage.machine("hearer", move || hear(Rc::clone(&list), began));
         let hearer = SocketAddr::new(hearer, PORT);
         stage.machine("speaker", move || speak(hearer));
-        for step in 0..1_000 {
-            match step {
-                450 => begin(stage),
-                750 => end(stage),
-                _ => {}
-            }
-            stage.step().expect("no machine fails");
-        }
+        until(stage, 450);
+        begin(stage);
+        until(stage, 750);
+        end(stage);
+        until(stage, 1_000);
         heard.take()
     })
     .expect("a stage")
@@ -127,9 +131,7 @@ fn what_is_cut_of_a_message_with_a_head_is_its_body() {
             Ok(())
         });
         stage.set_cutting("speaker", "hearer", true);
-        for _ in 0..100 {
-            stage.step().expect("no machine fails");
-        }
+        until(stage, 500);
         heard.take()
     });
     let heard: Vec<_> = network
@@ -183,14 +185,11 @@ fn a_clock_is_wrong_on_its_machine_only_and_comes_right_again() {
                 }
             });
         }
-        for step in 0..400 {
-            match step {
-                150 => stage.set_clock("early", -60_000),
-                250 => stage.set_clock("early", 0),
-                _ => {}
-            }
-            stage.step().expect("no machine fails");
-        }
+        until(stage, 150);
+        stage.set_clock("early", -60_000);
+        until(stage, 250);
+        stage.set_clock("early", 0);
+        until(stage, 400);
         shown.take()
     });
     let mut shown = shown.expect("a stage");
@@ -242,18 +241,13 @@ fn counted(seed: u64, die: impl Fn(&mut Stage) + Sync) -> i64 {
         stage.set_disk("counter", disk);
         let path = url.clone();
         stage.machine("counter", move || count(path.clone()));
-        for step in 0..200 {
-            if step == 50 {
-                die(stage);
-            }
-            stage.step().expect("no machine fails");
-        }
+        until(stage, 50);
+        die(stage);
+        until(stage, 200);
         let there = Rc::new(Cell::new(0));
         let shared = Rc::clone(&there);
         stage.machine("reader", move || how_many(url.clone(), Rc::clone(&shared)));
-        for _ in 0..10 {
-            stage.step().expect("no machine fails");
-        }
+        until(stage, 250);
         there.get()
     })
     .expect("a stage")
@@ -305,14 +299,11 @@ fn a_disk_that_is_full_or_does_not_sync_takes_nothing_until_it_is_well() {
             stage.set_disk("writer", disk);
             let noted = Rc::clone(&durable);
             stage.machine("writer", move || go_on(url.clone(), Rc::clone(&noted)));
-            for step in 0..300 {
-                match step {
-                    100 => stage.set_disk_faults("writer", faults.clone()),
-                    200 => stage.set_disk_faults("writer", disk::Faults::default()),
-                    _ => {}
-                }
-                stage.step().expect("no machine fails");
-            }
+            until(stage, 100);
+            stage.set_disk_faults("writer", faults.clone());
+            until(stage, 200);
+            stage.set_disk_faults("writer", disk::Faults::default());
+            until(stage, 300);
             durable.take()
         });
         let durable = durable.expect("a stage");

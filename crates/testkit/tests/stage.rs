@@ -9,7 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use outrigger_testkit::simulation::stage::{Ended, Stage};
+use outrigger_testkit::simulation::stage::{Ended, Stage, TICK};
 
 const PORT: u16 = 80;
 const MIGRATIONS: &[Migration] = &[Migration::new(
@@ -182,7 +182,7 @@ fn threads_that_do_not_simulate_keep_the_real_clock_and_chance() {
     let (simulated, elapsed, (beside, chance)) = simulated.expect("a stage");
     let began = std::time::UNIX_EPOCH
         + Duration::from_secs(outrigger_testkit::simulation::interpose::EPOCH_SECONDS);
-    assert_eq!(elapsed, Duration::from_millis(10));
+    assert_eq!(elapsed, 10 * TICK);
     assert_eq!(simulated, began + elapsed);
     assert!(beside >= real, "{beside:?}");
     assert_ne!(chance, rand::random::<u64>());

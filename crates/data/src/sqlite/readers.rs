@@ -39,6 +39,11 @@ impl Readers {
         Self::keeping(place, 0)
     }
 
+    /// Those of somebody who only looks, and lets go of all of it at once.
+    pub(super) fn glancing(place: Place) -> Self {
+        Self::keeping(place, 1)
+    }
+
     fn keeping(place: Place, idle_limit: usize) -> Self {
         Self {
             place,

@@ -84,6 +84,18 @@ impl Inspection {
         }
     }
 
+    /// The same view, for one look: between its queries it keeps open what it has opened, as
+    /// [`Database::glance`](data::Database::glance) does, so drop it soon.
+    #[must_use]
+    pub fn glance(&self) -> Self {
+        let databases = self.databases.iter();
+        let databases = databases.map(|(name, database)| (name.clone(), database.glance()));
+        Self {
+            databases: Arc::new(databases.collect()),
+            ..self.afresh()
+        }
+    }
+
     /// Whether there is no database at all.
     pub fn is_empty(&self) -> bool {
         self.databases.is_empty()

@@ -74,7 +74,7 @@ impl Watch {
         loop {
             // Opened each time: a service may have made its database meanwhile.
             match Inspection::of(system, settings).await {
-                Ok(view) => self.look(&view).await.iter().for_each(&tell),
+                Ok(view) => self.look(&view.glance()).await.iter().for_each(&tell),
                 Err(error) => {
                     let error = chain(&error);
                     tracing::warn!(error, "cannot look whether the invariants hold");

@@ -221,7 +221,7 @@ impl Run {
             {
                 return gateway;
             }
-            env::sleep(10 * TICK).await;
+            env::sleep(2 * TICK).await;
         }
     }
 

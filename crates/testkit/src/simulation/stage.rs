@@ -36,7 +36,10 @@ use super::{
 use crate::disk::{self, Disk};
 
 /// How much simulated time passes in a step, and the least that a message is on its way.
-pub const TICK: Duration = Duration::from_millis(1);
+///
+/// Within a step machines take turns, in an order that is drawn, and the timers of each elapse by the millisecond. A shorter step costs
+/// a turn of every machine more often, whether it has something to do or not.
+pub const TICK: Duration = Duration::from_millis(5);
 /// What is in the trace; the network is traced by us, with its bytes.
 const TRACED: &str = "debug,turmoil=off";
 /// Debug builds keep large futures on the stack.
