@@ -180,6 +180,7 @@ async fn who_comes_too_late_lists_anew_and_bookmarks_keep_the_patient_from_it() 
     // Away for longer than the server remembers.
     server.refuse(Some(StatusCode::SERVICE_UNAVAILABLE));
     server.end_watches();
+    until(async || server.asked().iter().any(|it| it.watch)).await;
     server.put("two", &[pod("b", 2)]);
     server.delete("one");
     server.compact();

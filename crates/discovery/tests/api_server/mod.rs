@@ -287,7 +287,11 @@ async fn answer(
     }
     if asked.watch {
         let from = asked.resource_version.as_deref();
-        let from = from.and_then(|it| it.parse().ok()).expect("a version");
+        let from: u64 = from.and_then(|it| it.parse().ok()).expect("a version");
+        if from < state.compacted {
+            let gone = status(StatusCode::GONE, "too old resource version");
+            return (StatusCode::GONE, Json(gone)).into_response();
+        }
         let ended = state.ended;
         drop(state);
         return watching(server, from, ended, asked.service()).into_response();
