@@ -118,7 +118,10 @@ impl Watcher {
         if !self.begun {
             self.begun = true;
             // At once, also where there is nothing new: it says that the watch stands.
-            return Some(self.news().unwrap_or(COMMENT));
+            let news = self.news().unwrap_or(COMMENT);
+            // Who comes when nobody is there yet hears of the first as soon as of what was so before.
+            self.due = env::instant();
+            return Some(news);
         }
         loop {
             tokio::select! {

@@ -387,6 +387,18 @@ async fn many_who_come_at_once_are_told_together() {
     assert!(told <= 11, "told {told} times within a second");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_watches_before_anybody_is_there_hears_of_the_first_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = open(folder.path(), Options::default()).await;
+    let mut events = watch(&hub, "").await;
+    next(&mut events).await;
+    let begun = env::instant();
+    put(&hub, "a", "user-service", "127.0.0.1:1").await;
+    assert!(next(&mut events).await.contains("\"a\""));
+    assert!(begun.elapsed() < Duration::from_millis(50), "{begun:?}");
+}
+
 #[tokio::test]
 async fn a_hub_that_stops_ends_its_watches() {
     let folder = tempfile::tempdir().expect("a folder");

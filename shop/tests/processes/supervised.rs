@@ -82,6 +82,18 @@ async fn watched_over(shop: &Process) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_all_are_ready_the_demo_can_be_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demonstrating: Vec<_> = UP.into_iter().filter(|it| *it != "--no-demo").collect();
+    let shop = Process::start(folder.path(), &demonstrating);
+    let customer = shop.customer("gateway");
+    for path in ["/users/ada", "/products/lamp"] {
+        let answer = customer.get(path).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_through_a_killed_process_comes_back_and_all_stop_together() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
