@@ -36,17 +36,26 @@ pub use nats::NatsKv;
 pub use static_list::StaticList;
 
 /// Knows which instances of which services there are.
+///
+/// By default it is read only: whoever keeps it elsewhere knows who comes and goes, so an instance that says so is
+/// heard by nobody, and that is well.
 pub trait Registry: Send + Sync + 'static {
     /// Adds an instance, or replaces the one with its id.
     ///
     /// # Errors
     /// [`DuplicateId`](crate::Error::DuplicateId) where another service has an instance of that id;
     /// [`Registry`](crate::Error::Registry) where the registry does not answer.
-    fn register(&self, instance: Instance) -> BoxFuture<'_, Result<()>>;
+    fn register(&self, _instance: Instance) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
     /// Says that the instance lives. False where the registry does not know it (any more): it must be registered again.
-    fn heartbeat<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool>>;
+    fn heartbeat<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async { Ok(true) })
+    }
     /// Takes the instance out of rotation, at once. One that is not there is well.
-    fn deregister<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
+    fn deregister<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
     /// The instances of `service`, and every change of them; [unknown](Instances::is_known) until the registry has said
     /// for the first time which there are. Where it is away, they stay as they were.
     fn watch(&self, service: &str) -> watch::Receiver<Instances>;

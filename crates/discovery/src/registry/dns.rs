@@ -119,18 +119,6 @@ impl Dns {
 }
 
 impl Registry for Dns {
-    fn register(&self, _: Instance) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn heartbeat<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { Ok(true) })
-    }
-
-    fn deregister<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     /// Must be called within a runtime.
     fn watch(&self, service: &str) -> watch::Receiver<Instances> {
         self.0.watches.watch(service, |told| {

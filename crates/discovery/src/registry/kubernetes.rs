@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use self::{api::Api, following::Following};
 use super::{Instances, Registry, watches::Watches};
-use crate::{Error, Instance, Result};
+use crate::{Error, Result};
 
 /// Where a pod finds what it needs to ask the API server.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -165,18 +165,6 @@ impl Kubernetes {
 }
 
 impl Registry for Kubernetes {
-    fn register(&self, _: Instance) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn heartbeat<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { Ok(true) })
-    }
-
-    fn deregister<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     /// Must be called within a runtime.
     fn watch(&self, service: &str) -> watch::Receiver<Instances> {
         self.0.watches.watch(service, |told| {

@@ -31,18 +31,6 @@ impl StaticList {
 }
 
 impl Registry for StaticList {
-    fn register(&self, _: Instance) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn heartbeat<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async { Ok(true) })
-    }
-
-    fn deregister<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     fn watch(&self, service: &str) -> watch::Receiver<Instances> {
         self.0.get(service).map_or_else(
             || watch::Sender::new(Instances::from_iter([])).subscribe(),
