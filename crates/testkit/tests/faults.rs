@@ -408,6 +408,8 @@ fn g2_not_lost_the_bus_dies_and_loses_its_power() {
     for loses_power in [false, true] {
         let report = run_with(Kind::BusCrash { loses_power });
         assert_eq!(report.reached["bus died"], 1);
+        // What is not seen to be handled cannot be seen to be handled twice.
+        assert!(report.reached["event handled"] > 0, "{report}");
     }
 }
 

@@ -37,6 +37,11 @@ struct Inner {
 
 #[derive(Deserialize)]
 struct Line {
+    fields: Fields,
+}
+
+#[derive(Deserialize)]
+struct Fields {
     handler: String,
     id: String,
 }
@@ -65,9 +70,10 @@ impl Seen {
     /// A line of the log, in its JSON form.
     pub(super) fn line(&self, line: &str) {
         if line.contains(HANDLED)
-            && let Ok(Line { handler, id }) = serde_json::from_str(line)
+            && let Ok(Line { fields }) = serde_json::from_str(line)
         {
-            self.inner().handled.push((handler, id));
+            self.inner().handled.push((fields.handler, fields.id));
+            self.reach("event handled");
         }
         for (said, path) in PATHS {
             if line.contains(said) {
