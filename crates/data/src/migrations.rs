@@ -68,15 +68,15 @@ impl Migration {
 const SERVICE: &str = "service";
 
 impl Database {
-    /// Brings the service's own tables up to the last of `migrations`. Each step is one
-    /// transaction.
+    /// Brings the service's own tables up to the last of `migrations`. Each step is one transaction; the first ones, on a
+    /// database that has none of them, are one together.
     ///
     /// A database that is ahead (a newer version of the service has been here) is left as it is, so
     /// that old and new can run side by side during a rolling update.
     ///
     /// # Errors
     /// [`Error::MigrationChanged`], [`Error::MigrationOrder`], [`Error::MigrationDeferred`],
-    /// [`Error::Migration`]. Steps before the failed one stay.
+    /// [`Error::Migration`]. What was committed before the failed step stays.
     pub async fn migrate(&self, migrations: &[Migration]) -> Result<()> {
         self.migrate_part(SERVICE, migrations).await
     }
@@ -87,9 +87,16 @@ impl Database {
     /// As [`migrate`](Self::migrate).
     pub async fn migrate_part(&self, part: &str, migrations: &[Migration]) -> Result<()> {
         let applied = applied(self.query(APPLIED, params![part]).await?)?;
-        for migration in pending(self.engine(), part, migrations, &applied)? {
-            self.transaction(async |mut tx| apply(&mut tx, part, migration).await)
-                .await?;
+        let pending = pending(self.engine(), part, migrations, &applied)?;
+        let together = if applied.is_empty() { pending.len() } else { 1 };
+        for migrations in pending.chunks(together.max(1)) {
+            self.transaction(async |mut tx| -> Result<()> {
+                for migration in migrations {
+                    apply(&mut tx, part, migration).await?;
+                }
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

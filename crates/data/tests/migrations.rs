@@ -12,6 +12,7 @@ on_each_engine!(
     steps_are_applied_once_each_and_new_ones_are_added,
     a_changed_step_is_an_error_that_names_it,
     a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it,
+    the_first_steps_are_one_transaction,
     a_step_cannot_commit_on_its_own,
     deferred_constraints_are_refused_because_they_would_fail_a_whole_group,
     the_list_must_go_on_from_where_the_database_is,
@@ -66,6 +67,24 @@ async fn a_failing_step_leaves_no_trace_and_keeps_the_steps_before_it(fixture: F
 
     let mended = step(3, "bad", "CREATE TABLE half (x BIGINT)");
     db.migrate(&[ENTRIES[0], good, mended]).await.unwrap();
+}
+
+async fn the_first_steps_are_one_transaction(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let good = step(1, "good", "CREATE TABLE good (x BIGINT)");
+    let bad = step(2, "bad", "CREATE TABEL;");
+    let error = db.migrate_part("new", &[good, bad]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Migration { version: 2, .. }),
+        "{error:?}"
+    );
+    db.query("SELECT * FROM good", params![]).await.unwrap_err();
+
+    let mended = step(2, "bad", "CREATE TABLE mended (x BIGINT)");
+    db.migrate_part("new", &[good, mended]).await.unwrap();
+    db.query("SELECT * FROM good, mended", params![])
+        .await
+        .unwrap();
 }
 
 async fn a_step_cannot_commit_on_its_own(fixture: Fixture) {
