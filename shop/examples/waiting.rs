@@ -1,13 +1,15 @@
 //! How much memory waiting sagas take: starts 100,000 that sleep for an hour, has that hour pass, and lets all finish.
 //!
-//! `cargo run --release -p outrigger-saga --example waiting [-- COUNT]` ends with one line of JSON, and fails where the
+//! `cargo run --release -p shop --example waiting [-- COUNT]` ends with one line of JSON, and fails where the
 //! process takes more than 200 MiB or a saga does not finish.
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
-use data::{Database, params};
-use outrigger_saga as saga;
-use saga::{Failure, Input, Saga, Sagas, State};
+use outrigger::{
+    data::{Database, params},
+    env, futures,
+    saga::{self, Failure, Input, Saga, Sagas, State},
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
