@@ -254,6 +254,10 @@ pub struct Invariants {
     /// Default nobody.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "webhook")]
     pub webhook: Option<Secret>,
+    /// The PEM file of the authorities of which one must vouch for it, where its URL is `https`. Default those of this
+    /// machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_ca: Option<PathBuf>,
 }
 
 impl Default for Invariants {
@@ -261,6 +265,7 @@ impl Default for Invariants {
         Self {
             every: Duration::from_mins(1),
             webhook: None,
+            webhook_ca: None,
         }
     }
 }

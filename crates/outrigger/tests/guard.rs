@@ -1,17 +1,20 @@
 //! A running system says that an invariant is violated, and that it holds again: in its figures, and to a webhook.
 
+mod orders;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use orders::Orders;
 use outrigger::{
-    Inspection, Settings,
-    data::Database,
+    Settings,
     env::config::{Loader, Secret},
-    invariant::{self, Findings},
+    invariant,
     prelude::*,
+    settings::Invariants,
     telemetry::Metrics,
 };
 use serde_json::Value;
@@ -76,38 +79,21 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("not within 20 seconds: {what}");
 }
 
-async fn change(db: &Database, sql: &str) {
-    let mut tx = db.begin().await.expect("begun");
-    tx.execute(sql, &[]).await.expect("done");
-    tx.commit().await.expect("committed");
-}
-
-async fn orders_are_paid(view: Inspection) -> Result<(), Findings> {
-    let unpaid = view.query("orders", "SELECT id FROM unpaid", &[]).await?;
-    let ids = unpaid.iter().filter_map(|row| row.get::<String>(0).ok());
-    ids.map(|id| (id, "not paid"))
-        .collect::<Findings>()
-        .into_result()
-}
-
-#[tokio::test]
-async fn a_violated_invariant_is_in_the_figures_and_a_webhook_is_told_once_of_each_change() {
-    let receiver = Receiver::default();
-    *receiver.refusals.lock().expect("no panic") = 1;
-    let address = receiver.clone().serve().await;
+/// Violates an invariant and mends that, and waits until both are in the figures and told to `receiver`.
+async fn each_change_is_told(receiver: Receiver, invariants: Invariants) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut settings = Settings {
+    let settings = Settings {
         data: folder.path().to_owned(),
+        invariants: Invariants {
+            every: Duration::from_millis(20),
+            ..invariants
+        },
         ..Settings::default()
     };
-    settings.invariants.every = Duration::from_millis(20);
-    settings.invariants.webhook = Some(Secret::new(format!("http://{address}/alerts")));
-    let url = settings.database_of("orders");
-    let orders = Database::open(url.reveal()).await.expect("opened");
-    change(&orders, "CREATE TABLE unpaid (id TEXT PRIMARY KEY)").await;
+    let orders = Orders::open(&settings).await;
     let system = System::new("shop")
         .service(Service::new("orders"))
-        .invariant("orders are paid", Duration::ZERO, orders_are_paid)
+        .invariant("orders are paid", Duration::ZERO, orders::are_paid)
         .invariant("nothing is odd", Duration::ZERO, async |_| {
             Ok::<(), String>(())
         });
@@ -120,10 +106,10 @@ async fn a_violated_invariant_is_in_the_figures_and_a_webhook_is_told_once_of_ea
     };
     let story = async {
         until("nothing is violated", || shows("orders are paid", 0)).await;
-        change(&orders, "INSERT INTO unpaid VALUES ('1')").await;
+        orders.place("1").await;
         until("it is in the figures", || shows("orders are paid", 1)).await;
         until("it is told", || receiver.heard().len() == 1).await;
-        change(&orders, "DELETE FROM unpaid").await;
+        orders.pay("1").await;
         until("it is not any more", || shows("orders are paid", 0)).await;
         until("its end is told", || receiver.heard().len() == 2).await;
         assert!(shows("nothing is odd", 0));
@@ -134,6 +120,31 @@ async fn a_violated_invariant_is_in_the_figures_and_a_webhook_is_told_once_of_ea
     }
     let told = |status: &str| (status.to_owned(), "orders are paid".to_owned());
     assert_eq!(receiver.heard(), [told("firing"), told("resolved")]);
+}
+
+#[tokio::test]
+async fn a_violated_invariant_is_in_the_figures_and_a_webhook_is_told_once_of_each_change() {
+    let receiver = Receiver::default();
+    *receiver.refusals.lock().expect("no panic") = 1;
+    let address = receiver.clone().serve().await;
+    let invariants = Invariants {
+        webhook: Some(Secret::new(format!("http://{address}/alerts"))),
+        ..Invariants::default()
+    };
+    each_change_is_told(receiver, invariants).await;
+}
+
+#[tokio::test]
+async fn a_webhook_behind_tls_is_told_where_the_authority_that_vouches_for_it_is_named() {
+    let receiver = Receiver::default();
+    let tls = servers::Tls::before(receiver.clone().serve().await).await;
+    let tls = tls.expect("TLS");
+    let invariants = Invariants {
+        webhook: Some(Secret::new(format!("https://{}/alerts", tls.address()))),
+        webhook_ca: Some(tls.authority().to_owned()),
+        ..Invariants::default()
+    };
+    each_change_is_told(receiver, invariants).await;
 }
 
 #[test]

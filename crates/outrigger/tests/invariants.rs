@@ -1,19 +1,20 @@
 //! Watching over a running system raises an alert for what stays broken, and for nothing else.
 
+mod orders;
+
 use std::time::Duration;
 
+use orders::Orders;
 use outrigger::{
     Inspection, Service, Settings, System,
-    data::{Database, Value, params},
-    invariant::{Alert, Findings, Watch},
+    invariant::{Alert, Watch},
 };
 use tempfile::TempDir;
 
 const STALENESS: Duration = Duration::from_mins(5);
 
-/// An order is unpaid while it is in the table.
 struct Shop {
-    orders: Database,
+    orders: Orders,
     system: System,
     settings: Settings,
     watch: Watch,
@@ -27,12 +28,10 @@ impl Shop {
             data: folder.path().to_owned(),
             ..Settings::default()
         };
-        let url = settings.database_of("orders");
-        let orders = Database::open(url.reveal()).await.expect("opened");
-        change(&orders, "CREATE TABLE unpaid (id TEXT PRIMARY KEY)", &[]).await;
+        let orders = Orders::open(&settings).await;
         let system = System::new("shop")
             .service(Service::new("orders"))
-            .invariant("orders are paid", staleness, orders_are_paid);
+            .invariant("orders are paid", staleness, orders::are_paid);
         Self {
             orders,
             watch: Watch::of(&system),
@@ -40,19 +39,6 @@ impl Shop {
             settings,
             _folder: folder,
         }
-    }
-
-    async fn order(&self, id: &str) {
-        change(&self.orders, "INSERT INTO unpaid VALUES ($1)", params![id]).await;
-    }
-
-    async fn pay(&self, id: &str) {
-        change(
-            &self.orders,
-            "DELETE FROM unpaid WHERE id = $1",
-            params![id],
-        )
-        .await;
     }
 
     /// Looks, and says what is found; `None` without an alert.
@@ -66,20 +52,6 @@ impl Shop {
     }
 }
 
-async fn change(db: &Database, sql: &str, params: &[Value]) {
-    let mut tx = db.begin().await.expect("begun");
-    tx.execute(sql, params).await.expect("done");
-    tx.commit().await.expect("committed");
-}
-
-async fn orders_are_paid(view: Inspection) -> Result<(), Findings> {
-    let unpaid = view.query("orders", "SELECT id FROM unpaid", &[]).await?;
-    let ids = unpaid.iter().filter_map(|row| row.get::<String>(0).ok());
-    ids.map(|id| (id, "not paid"))
-        .collect::<Findings>()
-        .into_result()
-}
-
 async fn pass(time: Duration) {
     tokio::time::advance(time).await;
 }
@@ -87,10 +59,10 @@ async fn pass(time: Duration) {
 #[tokio::test(start_paused = true)]
 async fn what_stays_broken_for_longer_than_it_may_is_told_once_and_so_is_its_end() {
     let mut shop = Shop::with(STALENESS).await;
-    shop.order("1").await;
+    shop.orders.place("1").await;
     assert_eq!(shop.look().await, None, "it may be so for a while");
     pass(STALENESS - Duration::from_secs(1)).await;
-    shop.order("2").await;
+    shop.orders.place("2").await;
     assert_eq!(shop.look().await, None);
     pass(Duration::from_secs(1)).await;
     let told = "broken: orders are paid: 1: not paid";
@@ -101,30 +73,30 @@ async fn what_stays_broken_for_longer_than_it_may_is_told_once_and_so_is_its_end
     );
     pass(Duration::from_secs(1)).await;
     assert_eq!(shop.look().await, None, "it was told");
-    shop.pay("1").await;
+    shop.orders.pay("1").await;
     let told = "holds again: orders are paid";
     assert_eq!(shop.look().await.as_deref(), Some(told));
-    shop.pay("2").await;
+    shop.orders.pay("2").await;
     assert_eq!(shop.look().await, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_breaks_while_something_else_stays_broken_is_told_too() {
     let mut shop = Shop::with(STALENESS).await;
-    shop.order("1").await;
+    shop.orders.place("1").await;
     assert_eq!(shop.look().await, None);
     pass(STALENESS).await;
     assert!(shop.look().await.is_some());
     // A day later, and nobody has mended order 1.
     pass(Duration::from_hours(24)).await;
-    shop.order("2").await;
+    shop.orders.place("2").await;
     assert_eq!(shop.look().await, None);
     pass(STALENESS).await;
     let told = "broken: orders are paid: 2: not paid";
     assert_eq!(shop.look().await.as_deref(), Some(told));
-    shop.pay("1").await;
+    shop.orders.pay("1").await;
     assert_eq!(shop.look().await, None, "order 2 is as it was");
-    shop.pay("2").await;
+    shop.orders.pay("2").await;
     let told = "holds again: orders are paid";
     assert_eq!(shop.look().await.as_deref(), Some(told));
 }
@@ -133,17 +105,17 @@ async fn what_breaks_while_something_else_stays_broken_is_told_too() {
 async fn one_thing_after_the_other_that_is_behind_raises_no_alert() {
     let mut shop = Shop::with(STALENESS).await;
     for order in 0..10 {
-        shop.order(&order.to_string()).await;
+        shop.orders.place(&order.to_string()).await;
         assert_eq!(shop.look().await, None, "at order {order}");
         pass(STALENESS).await;
-        shop.pay(&order.to_string()).await;
+        shop.orders.pay(&order.to_string()).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_may_never_be_is_told_when_it_was_seen_twice() {
     let mut shop = Shop::with(Duration::ZERO).await;
-    shop.order("1").await;
+    shop.orders.place("1").await;
     assert_eq!(
         shop.look().await,
         None,
@@ -155,11 +127,11 @@ async fn what_may_never_be_is_told_when_it_was_seen_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_database_that_cannot_be_looked_into_breaks_nothing_and_mends_nothing() {
     let mut shop = Shop::with(Duration::ZERO).await;
-    shop.order("1").await;
+    shop.orders.place("1").await;
     assert_eq!(shop.look().await, None);
     let rename = async |from: &str, to: &str| {
         let sql = format!("ALTER TABLE {from} RENAME TO {to}");
-        change(&shop.orders, &sql, &[]).await;
+        shop.orders.change(&sql, &[]).await;
     };
     rename("unpaid", "away").await;
     let view = Inspection::of(&shop.system, &shop.settings)

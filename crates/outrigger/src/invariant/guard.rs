@@ -21,10 +21,7 @@ pub async fn guard(system: &System, settings: &Settings, metrics: Option<Metrics
     for invariant in system.invariants() {
         show(invariant.name(), false);
     }
-    let url = settings.invariants.webhook.as_ref();
-    let (webhook, delivering) = url
-        .map(|url| Webhook::new(system.name(), url.clone()))
-        .unzip();
+    let (webhook, delivering) = Webhook::of(system.name(), &settings.invariants).unzip();
     let tell = |alert: &Alert| {
         alert.log();
         show(&alert.invariant, alert.found.is_some());

@@ -12,14 +12,15 @@ use axum::{
 };
 use env::{
     Timestamp, chain,
-    config::Secret,
     http::{HttpClient, Origin},
+    tls::Authorities,
 };
 use events::Backoff;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Alert;
+use crate::settings::Invariants;
 
 /// How many alerts wait to be delivered.
 const QUEUE: usize = 256;
@@ -40,14 +41,21 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    /// For the receiver at `url`; and what delivers to it as long as it is polled.
-    pub(super) fn new(system: &str, url: Secret) -> (Self, impl Future<Output = Infallible>) {
+    /// For the receiver that `settings` name, if they do; and what delivers to it as long as it is polled.
+    pub(super) fn of(
+        system: &str,
+        settings: &Invariants,
+    ) -> Option<(Self, impl Future<Output = Infallible>)> {
+        let url = settings.webhook.as_ref()?.reveal();
+        let authorities = settings.webhook_ca.clone();
+        let authorities = authorities.map_or(Authorities::System, Authorities::File);
+        let receiver = receiver(url, authorities);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let webhook = Self {
             system: system.to_owned(),
             queue,
         };
-        (webhook, deliver(url, waiting))
+        Some((webhook, deliver(receiver, waiting)))
     }
 
     /// Has the receiver told.
@@ -121,8 +129,11 @@ fn fingerprint(system: &str, invariant: &str) -> String {
     format!("{hash:016x}")
 }
 
-async fn deliver(url: Secret, mut waiting: mpsc::Receiver<Value>) -> Infallible {
-    let (client, url) = match receiver(&url) {
+async fn deliver(
+    receiver: Result<(HttpClient, Uri), String>,
+    mut waiting: mpsc::Receiver<Value>,
+) -> Infallible {
+    let (client, url) = match receiver {
         Ok(receiver) => receiver,
         Err(reason) => {
             tracing::error!(reason, "the webhook is told of nothing");
@@ -145,14 +156,15 @@ async fn deliver(url: Secret, mut waiting: mpsc::Receiver<Value>) -> Infallible 
     std::future::pending().await
 }
 
-/// A client for the receiver, and its URL with the port that is usual where it names none.
-fn receiver(url: &Secret) -> Result<(HttpClient, Uri), String> {
+/// A client for the receiver, for which one of `authorities` vouches, and its URL with the port that is usual where it
+/// names none.
+fn receiver(url: &str, authorities: Authorities) -> Result<(HttpClient, Uri), String> {
     const HTTP: u16 = 80;
     let wrong = |_| "its URL cannot be read".to_owned();
-    let parts = url.reveal().parse::<Uri>().map_err(wrong)?.into_parts();
+    let parts = url.parse::<Uri>().map_err(wrong)?.into_parts();
     let scheme = parts.scheme.as_ref().map_or("", |scheme| scheme.as_str());
     let place = parts.authority.as_ref().map_or("", |place| place.as_str());
-    let origin = Origin::parse(&format!("{scheme}://{place}"), HTTP)?;
+    let origin = Origin::parse(&format!("{scheme}://{place}"), HTTP)?.trusting(authorities);
     let path = parts
         .path_and_query
         .as_ref()
