@@ -66,10 +66,22 @@ pub enum Error {
     Folder(#[source] std::io::Error),
 }
 
+/// Where the ports of servers begin, and how many there are: below those that a system gives to its clients (Linux: 32768
+/// and above), any of which could be taken before a server starts, or while it is down.
+const PORTS: (u16, u16) = (20_000, 12_000);
+
 /// A port that nobody listens on now.
 async fn free_port() -> Result<u16, Error> {
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = env::net::listen(any).await.map_err(Error::Folder)?;
-    let address = listener.local_addr().map_err(Error::Folder)?;
-    Ok(address.port())
+    const ATTEMPTS: u32 = 100;
+    let (first, count) = PORTS;
+    let mut refused = std::io::ErrorKind::AddrInUse.into();
+    for _ in 0..ATTEMPTS {
+        let chosen = env::random().below(u64::from(count));
+        let port = first + u16::try_from(chosen).unwrap_or_default();
+        match env::net::listen(([127, 0, 0, 1], port).into()).await {
+            Ok(_) => return Ok(port),
+            Err(error) => refused = error,
+        }
+    }
+    Err(Error::Folder(refused))
 }
