@@ -250,12 +250,14 @@ impl Simulation {
         })?
     }
 
-    /// A disk for each service, and one for the bus.
+    /// A disk for each service, and one for the bus. What a loss of power leaves is drawn anew for each crash point.
     fn disks(&self) -> Result<BTreeMap<String, Disk>, Error> {
+        let effect = self.crash.map_or(0, |crash| crash.effect);
+        let first = self.seed ^ effect.rotate_left(u32::BITS);
         let services = self.system.services().iter().map(Service::name);
         let names = services.chain([BUS]);
         names
-            .zip(self.seed..)
+            .zip(first..)
             .map(|(name, seed)| Ok((name.to_owned(), Disk::new(seed)?)))
             .collect()
     }
