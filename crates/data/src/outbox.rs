@@ -43,7 +43,7 @@ impl Message {
     }
 }
 
-/// What writes `messages`, in their order: of PostgreSQL one statement, which is one round trip.
+/// What writes `messages`, in their order: on PostgreSQL one statement, which is one round trip.
 pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Statement> {
     const ONE: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at) VALUES ($1, $2, $3, $4, $5)";
     const ALL: &str = "INSERT INTO outrigger_outbox (id, topic, key, payload, written_at)
@@ -58,8 +58,8 @@ pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Statement> {
         [id, topic, key, message.payload.into()]
     });
     let (sql, rows): (_, Vec<Vec<Value>>) = match engine {
-        Engine::Sqlite => (ONE, values.map(Vec::from).collect()),
-        Engine::Postgres => (ALL, vec![Value::columns(values).into()]),
+        Engine::Postgres if values.len() > 1 => (ALL, vec![Value::columns(values).into()]),
+        _ => (ONE, values.map(Vec::from).collect()),
     };
     let closing = |mut params: Vec<Value>| {
         params.push(now.clone());

@@ -171,3 +171,34 @@ async fn what_is_refused_stops_nothing_and_stays_until_it_is_replayed_or_dropped
     assert_eq!(outbox_ids(db).await, ["bad"]);
     assert!(!db.outbox_drop("bad").await.unwrap(), "it waits to be sent");
 }
+
+/// What was sent is kept for a while, and costs those nothing who send more.
+#[tokio::test]
+async fn what_was_sent_is_not_read_again_by_postgresql() {
+    const MESSAGES: i64 = 200;
+    let fixture = Fixture::on_postgres().await;
+    let db = &fixture.db;
+    for number in 0..MESSAGES {
+        enqueue(db, &[&number.to_string()]).await;
+        let place = db.outbox_waiting(10).await.unwrap()[0].sequence;
+        let mut tx = db.begin().await.unwrap();
+        tx.outbox_claim(number, &[(place, Some(1))]);
+        tx.commit().await.unwrap();
+        assert_eq!(send(db, 10).await, Vec::<String>::new());
+        let mut tx = db.begin().await.unwrap();
+        tx.outbox_sent(&[place]);
+        tx.commit().await.unwrap();
+    }
+    // The server tells what it has counted a moment later.
+    let ask = "SELECT n_tup_upd, seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'outrigger_outbox'";
+    let counted = async || loop {
+        let row = db.query_one(ask, params![]).await.unwrap().unwrap();
+        if row.get::<i64>(0).unwrap() == 2 * MESSAGES {
+            return row.get::<i64>(1).unwrap();
+        }
+        env::sleep(Duration::from_millis(50)).await;
+    };
+    let read = env::timeout(Duration::from_secs(60), counted());
+    let read = read.await.unwrap() / MESSAGES;
+    assert!(read < 10, "{read} rows were read for each message");
+}

@@ -4,11 +4,16 @@
 //! committed later), so no place in the table says what is still to be done: each row does. The
 //! leader claims rows before it sends them, and marks them after. What is claimed and not settled
 //! when a leader takes over may be on the bus or not, and is sent again before anything else.
+//!
+//! What was settled stays for a while, and so do the rows' former versions. A plan that reads them gets slower with every
+//! message, and PostgreSQL knows little of a table that grows. So each statement gives bounds of places: then it expects
+//! few rows, and goes through the index of what is not settled, in order, which also rids that of what is in it no more
+//! (docs/decisions/0037).
 
 use env::Timestamp;
 
 use super::Message;
-use crate::{Database, Result, Row, Transaction, params};
+use crate::{Database, Engine, Result, Row, Transaction, Value, params};
 
 /// A message that the bus does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +46,8 @@ impl Database {
     /// When the database does not answer.
     pub async fn outbox_waiting(&self, limit: u32) -> Result<Vec<Unsent>> {
         let find = "SELECT sequence, number, id, topic, key, payload FROM outrigger_outbox
-                    WHERE settled_at IS NULL AND claim IS NULL ORDER BY sequence LIMIT $1";
-        let rows = self.query(find, params![limit]).await?;
+                    WHERE settled_at IS NULL AND claim IS NULL AND sequence BETWEEN $2 AND $3 ORDER BY sequence LIMIT $1";
+        let rows = self.query(find, params![limit, 0, i64::MAX]).await?;
         rows.iter().map(Unsent::read).collect()
     }
 
@@ -69,26 +74,58 @@ impl Database {
     }
 }
 
+/// What is done with what is not settled and has one of the places that [`among`] gives.
+macro_rules! among_places {
+    ($what:literal) => {
+        concat!(
+            $what,
+            " WHERE settled_at IS NULL AND sequence BETWEEN $2 AND $3 AND sequence = ANY ($1::bigint[])"
+        )
+    };
+}
+
+/// `$1` to `$3`: the places, the first, and the last of them.
+fn among(places: &[i64]) -> [Value; 3] {
+    let (first, last) = (places.iter().min(), places.iter().max());
+    [
+        places.iter().copied().collect(),
+        first.copied().into(),
+        last.copied().into(),
+    ]
+}
+
+/// An array, for `json_each` to make rows of it.
+fn json(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
 impl Transaction {
     /// Claims messages together, as [`execute_later`](Self::execute_later) does. Claims with a higher `claim` come later.
     pub fn outbox_claim(&mut self, claim: i64, claims: &[Claim]) {
         if claims.is_empty() {
             return;
         }
-        let items = self.engine().items();
-        let update = format!(
-            "UPDATE outrigger_outbox SET claim = $2, number = CAST(item.value ->> 1 AS BIGINT)
-             FROM {items} WHERE sequence = CAST(item.value ->> 0 AS BIGINT)"
-        );
-        let claims: Vec<String> = claims
-            .iter()
-            .map(|(sequence, number)| match number {
-                Some(number) => format!("[{sequence},{number}]"),
-                None => format!("[{sequence},null]"),
-            })
-            .collect();
-        let list = format!("[{}]", claims.join(","));
-        self.execute_later(update, params![list, claim]);
+        let (places, numbers): (Vec<i64>, Vec<Option<i64>>) = claims.iter().copied().unzip();
+        match self.engine() {
+            Engine::Sqlite => {
+                let rows = places.iter().zip(numbers);
+                let rows = rows.map(|(place, number)| match number {
+                    Some(number) => format!("[{place},{number}]"),
+                    None => format!("[{place},null]"),
+                });
+                let update = "UPDATE outrigger_outbox SET claim = $2, number = item.value ->> 1
+                     FROM json_each($1) AS item WHERE sequence = item.value ->> 0";
+                self.execute_later(update, params![json(rows), claim]);
+            }
+            Engine::Postgres => {
+                let update = among_places!(
+                    "UPDATE outrigger_outbox SET claim = $4, number = ($5::bigint[])[array_position($1, sequence)]"
+                );
+                let [all, first, last] = among(&places);
+                let numbers = numbers.into_iter().collect();
+                self.execute_later(update, [all, first, last, claim.into(), numbers]);
+            }
+        }
     }
 
     /// Notes that the bus has messages, by their places, as [`execute_later`](Self::execute_later) does.
@@ -96,14 +133,20 @@ impl Transaction {
         if sequences.is_empty() {
             return;
         }
-        let items = self.engine().items();
-        let update = format!(
-            "UPDATE outrigger_outbox SET settled_at = $2
-             WHERE sequence IN (SELECT CAST(item.value ->> 0 AS BIGINT) FROM {items})"
-        );
-        let sequences: Vec<String> = sequences.iter().map(|it| format!("[{it}]")).collect();
-        let list = format!("[{}]", sequences.join(","));
-        self.execute_later(update, params![list, env::now()]);
+        let now = env::now();
+        match self.engine() {
+            Engine::Sqlite => {
+                let update = "UPDATE outrigger_outbox SET settled_at = $2
+                              WHERE sequence IN (SELECT item.value FROM json_each($1) AS item)";
+                let places = sequences.iter().map(i64::to_string);
+                self.execute_later(update, params![json(places), now]);
+            }
+            Engine::Postgres => {
+                let update = among_places!("UPDATE outrigger_outbox SET settled_at = $4");
+                let [all, first, last] = among(sequences);
+                self.execute_later(update, [all, first, last, now.into()]);
+            }
+        }
     }
 
     /// Sets a message aside that cannot be sent, as [`execute_later`](Self::execute_later) does.
