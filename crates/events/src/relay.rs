@@ -15,9 +15,10 @@
 //! # How
 //!
 //! Events are claimed in batches, and a batch is sent once the bus has all of the one before. Meanwhile the one
-//! before that is noted as sent, and the next one claimed, in one transaction. After an error nothing is known but
-//! what the database says: what is claimed and not settled is sent again first, in the order in which it was claimed.
-//! All that is asked of the [bus](Bus::publish) for this is that sending again is safe.
+//! before that is noted as sent, and the next one claimed, in one transaction. Where nothing comes next, it is noted a
+//! moment later, with what has come until then. After an error nothing is known but what the database says: what is
+//! claimed and not settled is sent again first, in the order in which it was claimed. All that is asked of the
+//! [bus](Bus::publish) for this is that sending again is safe.
 //!
 //! Who commits in this process wakes the relay; other processes do so where the engine allows it. Neither is relied
 //! on: the outbox is looked at unasked, often after there was something, and less and less after that.
@@ -160,13 +161,13 @@ async fn prune(db: &Database, window: Duration) -> Infallible {
 }
 
 async fn serve(leader: &mut Leader<'_>, backoff: &Backoff, shutdown: &CancellationToken) -> Ended {
-    let mut changes = leader.db.outbox_changed();
     let mut failures = 0;
     let mut look = LOOK_FIRST;
     loop {
         let stopping = shutdown.is_cancelled();
         match leader.bring().await {
-            Ok(_) if stopping => return Ended::Stopped,
+            Ok(_) if stopping && leader.is_settled() => return Ended::Stopped,
+            Ok(_) if stopping => {}
             Ok(any) => {
                 failures = 0;
                 look = if any {
@@ -178,7 +179,7 @@ async fn serve(leader: &mut Leader<'_>, backoff: &Backoff, shutdown: &Cancellati
                     biased;
                     () = shutdown.cancelled() => {}
                     () = leader.leadership.lost() => return Ended::Deposed,
-                    _ = changes.wait() => {}
+                    _ = leader.changes.wait() => {}
                     () = env::sleep(look) => {}
                 }
             }

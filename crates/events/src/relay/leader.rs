@@ -3,10 +3,11 @@
 use std::mem;
 
 use data::{
-    Database, Leadership, Transaction,
+    Changes, Database, Leadership, Transaction,
     outbox::sending::{Claim, Unsent},
 };
 use env::chain;
+use futures::FutureExt;
 
 use super::{Options, Published};
 use crate::{Bus, CloudEvent, Error, Result, sequence};
@@ -17,8 +18,13 @@ const BATCH: u32 = 256;
 pub(super) struct Leader<'a> {
     pub(super) db: &'a Database,
     pub(super) leadership: Leadership,
+    pub(super) changes: Changes,
     bus: &'a dyn Bus,
     options: &'a Options,
+    /// The last claim. What is claimed later has a higher one.
+    claim: i64,
+    /// Where those are that the bus has, which is not noted yet.
+    sent: Vec<i64>,
     /// Whether something may be claimed and not settled.
     unsure: bool,
     /// Whether the bus refuses an event of that.
@@ -45,6 +51,11 @@ impl Batch {
         self.places.is_empty() && self.refused.is_empty()
     }
 
+    /// Whether there may be more that could not be read with it.
+    fn is_full(&self) -> bool {
+        self.places.len() + self.refused.len() >= BATCH as usize
+    }
+
     fn numbered(mut self, numbers: Vec<Option<i64>>) -> Self {
         for (event, number) in self.events.iter_mut().zip(&numbers) {
             if let Some(number) = number {
@@ -65,8 +76,11 @@ impl<'a> Leader<'a> {
         Self {
             db,
             leadership,
+            changes: db.outbox_changed(),
             bus,
             options,
+            claim: 0,
+            sent: Vec::new(),
             unsure: true,
             refused: false,
         }
@@ -82,49 +96,73 @@ impl<'a> Leader<'a> {
         brought
     }
 
+    /// Whether everything is noted that the bus has.
+    pub(super) fn is_settled(&self) -> bool {
+        self.sent.is_empty()
+    }
+
     async fn try_to_bring(&mut self) -> Result<bool> {
+        // After an error they are read from the database.
+        let mut sent = mem::take(&mut self.sent);
         if self.unsure {
             crate::install(self.db).await?;
             self.bring_claimed().await?;
-            self.unsure = false;
+            (self.unsure, self.claim) = (false, 0);
+            sent.clear();
         }
         // From here on nothing is claimed but by this.
-        let mut claim = 1;
-        let mut sent = Vec::new();
-        let mut batch = self.settle_and_claim(&sent, claim).await?;
+        let mut batch = self.claim(&mut sent).await?;
         let any = !batch.is_empty();
-        loop {
-            if !batch.is_empty() {
-                claim += 1;
-                let next = self.settle_and_claim(&sent, claim);
-                let (published, next) = tokio::join!(self.publish(batch.events), next);
+        while !batch.is_empty() {
+            let mut next = Batch::default();
+            let events = mem::take(&mut batch.events);
+            if batch.is_full() || self.is_woken() {
+                self.claim += 1;
+                let claiming = self.settle_and_claim(&mut sent);
+                let (published, claimed) = tokio::join!(self.publish(events), claiming);
                 published?;
-                (sent, batch) = (batch.places, next?);
-            } else if !sent.is_empty() {
-                batch = self.settle_and_claim(&mem::take(&mut sent), claim).await?;
+                next = claimed?;
             } else {
-                return Ok(any);
+                self.publish(events).await?;
             }
+            sent.extend(batch.places);
+            if next.is_empty() && self.is_woken() {
+                next = self.claim(&mut sent).await?;
+            }
+            batch = next;
         }
+        self.sent = sent;
+        Ok(any)
+    }
+
+    /// Whether somebody has committed messages since it was last asked.
+    fn is_woken(&mut self) -> bool {
+        self.changes.wait().now_or_never().is_some()
+    }
+
+    async fn claim(&mut self, sent: &mut Vec<i64>) -> Result<Batch> {
+        self.claim += 1;
+        self.settle_and_claim(sent).await
     }
 
     /// Notes that the bus has what is at `sent`, and claims what waits, in one transaction.
-    async fn settle_and_claim(&self, sent: &[i64], claim: i64) -> Result<Batch> {
+    async fn settle_and_claim(&self, sent: &mut Vec<i64>) -> Result<Batch> {
         let batch = self.read(self.db.outbox_waiting(BATCH).await?);
         if sent.is_empty() && batch.is_empty() {
             return Ok(batch);
         }
         let claiming = async |mut tx: Transaction| {
             self.leadership.fence(&mut tx).await?;
-            settle(&mut tx, sent, &batch.refused);
             let events = batch.events.iter().zip(batch.numbers.iter().copied());
             let numbers = sequence::assign(&mut tx, events).await?;
+            settle(&mut tx, sent, &batch.refused);
             let places = batch.places.iter().copied();
             let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
-            tx.outbox_claim(claim, &claims);
+            tx.outbox_claim(self.claim, &claims);
             Ok::<_, Error>(numbers)
         };
         let numbers = self.db.transaction(claiming).await?;
+        sent.clear();
         Ok(batch.numbered(numbers))
     }
 
