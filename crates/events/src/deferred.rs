@@ -19,7 +19,7 @@ mod claimable;
 
 use std::time::Duration;
 
-use data::{Database, Migration, Row, Transaction, params};
+use data::{Database, Migration, Row, Statement, Transaction, params};
 use env::Timestamp;
 
 pub(crate) use self::claimable::Claimable;
@@ -134,6 +134,18 @@ pub(crate) async fn standing(db: &Database, group: &str, event: &CloudEvent) -> 
     } else {
         Standing::Free
     })
+}
+
+/// Changes one row the first time that the handler of `inbox` handles an event which is [free](Standing::Free); none when
+/// it has done so before, or the event is not.
+pub(crate) fn receipt_if_free(group: &str, inbox: &str, event: &CloudEvent) -> Statement {
+    let receipt = "INSERT INTO outrigger_inbox (consumer, message_id, received_at)
+         SELECT $1, $2, CAST($3 AS BIGINT)
+         WHERE NOT EXISTS (SELECT 1 FROM outrigger_inbox WHERE consumer = $4 AND message_id = $2)
+         AND NOT EXISTS (SELECT 1 FROM outrigger_deferred WHERE consumer_group = $4 AND key = $5 AND holds = 1)
+         ON CONFLICT DO NOTHING";
+    let id = event.id.as_str();
+    Statement::new(receipt, params![inbox, id, env::now(), group, event.key()])
 }
 
 /// Takes an event over from the bus, at most once.

@@ -12,7 +12,7 @@ use tracing::{Instrument, Span, field};
 use super::{Options, Outcome, Processed, rerun::Reruns};
 use crate::{
     CloudEvent, Handlers, Result,
-    deferred::{Burden, Plan},
+    deferred::{self, Burden, Plan},
     error::{is_outage, is_poison},
     handlers::{Effect, Entry},
     sequence,
@@ -30,6 +30,16 @@ pub(super) struct Consumer<'a> {
     pub(super) handlers: Handlers,
     pub(super) options: Options,
     pub(super) shutdown: CancellationToken,
+}
+
+/// What a handler's transaction makes sure of first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// That the handler has not run before.
+    New,
+    /// That, and that nothing is in the event's [way](deferred::Standing::Free). Where it is not so, the event counts as a
+    /// [duplicate](Outcome::Duplicate).
+    NewAndFree,
 }
 
 /// An attempt that failed.
@@ -121,6 +131,7 @@ impl Consumer<'_> {
         &self,
         event: &CloudEvent,
         only: &[String],
+        first: First,
     ) -> Result<Outcome, Failed> {
         let mut failed: Option<Failed> = None;
         let mut outcome = None;
@@ -134,7 +145,7 @@ impl Consumer<'_> {
         };
         for entry in self.handlers.matching(event).filter(chosen) {
             let name: &str = &entry.name;
-            match self.insist(entry, event).await {
+            match self.insist(entry, event, first).await {
                 Ok(Outcome::Duplicate) => _ = outcome.get_or_insert(Outcome::Duplicate),
                 Ok(new) => outcome = Some(new),
                 Err(error) => {
@@ -166,10 +177,15 @@ impl Consumer<'_> {
     }
 
     /// Runs one handler, again where the database asks for that.
-    async fn insist(&self, entry: &Entry, event: &CloudEvent) -> Result<Outcome, BoxError> {
+    async fn insist(
+        &self,
+        entry: &Entry,
+        event: &CloudEvent,
+        first: First,
+    ) -> Result<Outcome, BoxError> {
         let mut reruns = Reruns::of(&self.db, RERUNS);
         loop {
-            let error = match self.run(entry, event, &mut reruns).await {
+            let error = match self.run(entry, event, first, &mut reruns).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
@@ -186,6 +202,7 @@ impl Consumer<'_> {
         &self,
         entry: &Entry,
         event: &CloudEvent,
+        first: First,
         reruns: &mut Reruns,
     ) -> Result<Outcome, BoxError> {
         let limit = self.options.handler_limit;
@@ -207,8 +224,8 @@ impl Consumer<'_> {
         };
         let left = limit.saturating_sub(env::instant() - begun);
         reruns.turn().await;
-        self.guard(left, Box::pin(self.commit(entry, event, effect, outcome)))
-            .await
+        let commit = self.commit(entry, event, first, effect, outcome);
+        self.guard(left, Box::pin(commit)).await
     }
 
     /// Does the work of a handler for as long as it may take, and survives its panic.
@@ -230,6 +247,7 @@ impl Consumer<'_> {
         &self,
         entry: &Entry,
         event: &CloudEvent,
+        first: First,
         effect: Box<dyn Effect>,
         outcome: Outcome,
     ) -> Result<Outcome, BoxError> {
@@ -237,7 +255,11 @@ impl Consumer<'_> {
         let inbox = format!("{}/{}", self.group, entry.name);
         let received = sequence::Received::of(self.group, event);
         let number = received.as_ref().map(sequence::Received::statement);
-        let statements = iter::once(receipt(&inbox, &event.id)).chain(number);
+        let receipt = match first {
+            First::New => receipt(&inbox, &event.id),
+            First::NewAndFree => deferred::receipt_if_free(self.group, &inbox, event),
+        };
+        let statements = iter::once(receipt).chain(number);
         let rows = tx.execute_all(statements.collect()).await?;
         if rows.first() != Some(&1) {
             // Not before it is durable that it had run.

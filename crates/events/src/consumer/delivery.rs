@@ -4,7 +4,7 @@ use env::chain;
 
 use super::{
     Outcome,
-    attempt::{Consumer, Failed},
+    attempt::{Consumer, Failed, First},
 };
 use crate::{
     CloudEvent, Delivery, Result, Subscription,
@@ -48,6 +48,15 @@ impl Consumer<'_> {
         if stance == Stance::LeftOut {
             return Ok(Outcome::Duplicate);
         }
+        // Before anything is asked of the outside for it, or where it is to be taken over first, its standing has to be
+        // known; otherwise the transaction of the handler looks, which is a statement less.
+        let is_suspect = stance == Stance::Unknown || delivered >= SUSPECT;
+        if !is_suspect && !self.handlers.matching(event).any(|entry| entry.prepares) {
+            match self.attempt(event, &[], First::NewAndFree).await {
+                Ok(Outcome::Duplicate) => {}
+                attempted => return self.attempted(event, attempted).await,
+            }
+        }
         match deferred::standing(&self.db, self.group, event).await? {
             Standing::TakenOver => return Ok(Outcome::Duplicate),
             Standing::Held => {
@@ -59,7 +68,7 @@ impl Consumer<'_> {
             Standing::Free => {}
         }
         // What another version of the service handles keeps its place among those of its key.
-        if stance == Stance::Unknown || delivered >= SUSPECT {
+        if is_suspect {
             let plan = Plan::Retry {
                 after: std::time::Duration::ZERO,
                 attempts: 0,
@@ -68,7 +77,17 @@ impl Consumer<'_> {
             let taken = self.take_over(self.whole(event), &plan).await?;
             return Ok(outcome(taken, Outcome::Held));
         }
-        let failed = match self.attempt(event, &[]).await {
+        let attempted = self.attempt(event, &[], First::New).await;
+        self.attempted(event, attempted).await
+    }
+
+    /// What comes of the first attempt: what failed is taken over.
+    async fn attempted(
+        &self,
+        event: &CloudEvent,
+        attempted: Result<Outcome, Failed>,
+    ) -> Result<Outcome> {
+        let failed = match attempted {
             Ok(outcome) => return Ok(outcome),
             Err(failed) => failed,
         };

@@ -10,7 +10,7 @@ use futures::{
 };
 
 use super::{
-    attempt::{Consumer, Failed, Failure},
+    attempt::{Consumer, Failed, Failure, First},
     delivery::planned,
 };
 use crate::{
@@ -195,7 +195,7 @@ impl Consumer<'_> {
                 holds: true,
             })
         } else {
-            self.attempt(event, &due.handlers).await
+            self.attempt(event, &due.handlers, First::New).await
         };
         let (attempts, outcome) = (
             due.attempts,
