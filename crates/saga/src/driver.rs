@@ -39,7 +39,7 @@ struct Due {
 pub(crate) async fn start(
     tx: &mut Transaction,
     definitions: &Definitions,
-    record: Record,
+    mut record: Record,
 ) -> Result<Progress> {
     if !store::insert(tx, &record).await? {
         return Err(Error::AlreadyStarted { id: record.id });
@@ -48,7 +48,13 @@ pub(crate) async fn start(
     if let Some(deadline) = record.deadline {
         set_timer(tx, &record.id, None, deadline)?;
     }
-    advance(tx, definitions, record, Vec::new(), 0).await
+    let given = record.deadline;
+    let progress = advance(tx, definitions, &mut record, Vec::new(), 0).await?;
+    // Otherwise the row says so already, which nobody else has seen yet.
+    if progress != Progress::Running || record.deadline != given {
+        store::update(tx, &record, &progress).await?;
+    }
+    Ok(progress)
 }
 
 /// Takes what is newly known of a saga into its journal, and the step that follows from it.
@@ -66,7 +72,7 @@ pub(crate) async fn hear(
         return Ok(None);
     };
     let Taken {
-        record,
+        mut record,
         state,
         mut journal,
     } = taken;
@@ -92,9 +98,9 @@ pub(crate) async fn hear(
     }
     let known = journal.len();
     journal.push(news);
-    advance(tx, definitions, record, journal, known)
-        .await
-        .map(Some)
+    let progress = advance(tx, definitions, &mut record, journal, known).await?;
+    store::update(tx, &record, &progress).await?;
+    Ok(Some(progress))
 }
 
 /// What a timer of ours says.
@@ -108,17 +114,16 @@ pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
     Ok((saga, news))
 }
 
-/// Steps a saga whose journal is stored up to `known`, and writes what comes of it.
+/// Steps a saga whose journal is stored up to `known`, and writes what comes of it, but for how far it is then.
 ///
 /// A step may wait for a signal that was there before: then another step follows at once.
 async fn advance(
     tx: &mut Transaction,
     definitions: &Definitions,
-    mut record: Record,
+    record: &mut Record,
     mut journal: Vec<Entry>,
     known: usize,
 ) -> Result<Progress> {
-    let record = &mut record;
     let definition = definitions.get(record.saga.as_str());
     let progress = loop {
         let step = take_step(tx, definition, record, &journal).await?;
@@ -146,7 +151,6 @@ async fn advance(
     .scope(async { announce(tx, record, &progress) })
     .await?;
     store::append(tx, &record.id, known, &journal[known..])?;
-    store::update(tx, record, &progress).await?;
     Ok(progress)
 }
 

@@ -1,6 +1,6 @@
 //! The tables of sagas, and all statements on them.
 
-use data::{Database, Migration, Row, Transaction, Value, params};
+use data::{Database, Engine, Migration, Row, Transaction, Value, params};
 use env::Timestamp;
 
 use crate::{Error, Failure, Result, State, Status, journal::Entry, step::Progress};
@@ -129,18 +129,28 @@ pub(crate) struct Taken {
 /// Between two entries: a control character, which JSON escapes, so none has it.
 const SEPARATOR: &str = "\u{1e}";
 
-/// Takes a saga to step it: whoever else would has to wait for this transaction.
+/// Takes a saga to step it: whoever else would has to wait for this transaction. Nothing is written yet: what
+/// [`update`] writes is fenced by the epoch that is read here.
 pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<Taken>> {
     // One statement, for each is a way to the server and back.
-    let taken = tx
-        .query_one(
-            "UPDATE outrigger_sagas SET updated = $2, epoch = epoch + 1 WHERE id = $1
-             RETURNING id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, deadline, epoch,
-                 (SELECT string_agg(entry, $3 ORDER BY position) FROM outrigger_saga_journal WHERE saga_id = $1)
-                 AS journal",
-            params![id, env::now(), SEPARATOR],
-        )
-        .await?;
+    macro_rules! take {
+        ($lock:literal) => {
+            concat!(
+                "SELECT id, saga, input, state, correlation_id, traceparent, parent, answer_seq, reverting, deadline, epoch,
+                     (SELECT string_agg(entry, $2 ORDER BY position) FROM outrigger_saga_journal WHERE saga_id = $1)
+                     AS journal
+                 FROM outrigger_sagas WHERE id = $1",
+                $lock
+            )
+        };
+    }
+    let take = match tx.engine() {
+        // There is one writer.
+        Engine::Sqlite => take!(""),
+        // Refused where somebody has changed it since this transaction began.
+        _ => take!(" FOR NO KEY UPDATE"),
+    };
+    let taken = tx.query_one(take, params![id, SEPARATOR]).await?;
     let Some(row) = taken else { return Ok(None) };
     let record = Record {
         id: row.get("id")?,
@@ -241,7 +251,7 @@ fn insertion(rows: usize) -> String {
     )
 }
 
-/// Writes down how far a saga is, unless somebody has taken it since.
+/// Writes down how far a saga is, unless somebody has changed it since it was taken.
 pub(crate) async fn update(
     tx: &mut Transaction,
     Record {
@@ -268,8 +278,17 @@ pub(crate) async fn update(
         })?;
     let written = tx
         .execute(
-            "UPDATE outrigger_sagas SET state = $3, failure = $4, parked = $5, deadline = $6 WHERE id = $1 AND epoch = $2",
-            params![id.as_str(), *epoch, State::of(progress).as_str(), failure, parked, *deadline],
+            "UPDATE outrigger_sagas SET state = $3, failure = $4, parked = $5, deadline = $6, updated = $7, epoch = epoch + 1
+             WHERE id = $1 AND epoch = $2",
+            params![
+                id.as_str(),
+                *epoch,
+                State::of(progress).as_str(),
+                failure,
+                parked,
+                *deadline,
+                env::now()
+            ],
         )
         .await?;
     match written {
