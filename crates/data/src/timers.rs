@@ -3,11 +3,20 @@
 //! A timer is set in the transaction that wants it, and taken in the transaction that acts on it.
 //! So it fires once, and what it does happens with its going.
 
+use std::time::Duration;
+
 use env::Timestamp;
 
 use crate::{Changes, Database, Engine, Result, Row, Transaction, params};
 
 const CHANNEL: &str = "outrigger_timers";
+
+/// How often those who act on timers look for them at least, whether they are woken or not.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Nobody is woken for a timer that is due later than this: until then those who act on it have looked, and so they have
+/// when the transaction that sets it takes its time.
+const SOON: Duration = Duration::from_secs(15);
 
 /// Something to do at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +32,8 @@ pub struct Timer {
 }
 
 impl Transaction {
-    /// Sets a timer, or moves the one with the same id, as [`execute_later`](Self::execute_later) does.
+    /// Sets a timer, or moves the one with the same id, as [`execute_later`](Self::execute_later) does. It wakes those who
+    /// [wait](Database::timers_changed) for timers, unless they have to [look](LOOK_AGAIN) before it is due anyway.
     pub fn schedule(&mut self, timer: Timer) {
         let Timer {
             id,
@@ -31,12 +41,15 @@ impl Transaction {
             due,
             payload,
         } = timer;
+        let wait = Duration::try_from(due.duration_since(env::now())).unwrap_or_default();
+        if wait < SOON {
+            self.notify(CHANNEL);
+        }
         self.execute_later(
             "INSERT INTO outrigger_timers (id, kind, due, payload) VALUES ($1, $2, $3, $4)
              ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, due = excluded.due, payload = excluded.payload",
             params![id, kind, due, payload],
         );
-        self.notify(CHANNEL);
     }
 
     /// Removes a timer, if there is one, as [`execute_later`](Self::execute_later) does.
@@ -88,7 +101,8 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
-    /// Being woken by a commit that set a timer: it may be due before the one that is waited for.
+    /// Being woken by a commit that set a timer which is due soon: it may be before the one that is waited for. Of those
+    /// that are due later nothing is said: who waits looks by itself, every [`LOOK_AGAIN`].
     pub fn timers_changed(&self) -> Changes {
         self.changes(CHANNEL)
     }

@@ -9,13 +9,15 @@ use env::Timestamp;
 use fixture::Fixture;
 use outrigger_data as data;
 
-use data::{Database, Timer};
+use data::{Database, Timer, changes::Woken};
+use futures::FutureExt;
 
 on_each_engine!(
     due_timers_are_taken_once_in_order_by_kind,
     a_timer_taken_by_a_transaction_that_rolls_back_fires_again,
     a_timer_is_moved_by_scheduling_it_again_and_cancelled_by_its_id,
     setting_a_timer_wakes_the_loop_that_waits_for_a_later_one,
+    nobody_is_woken_for_a_timer_that_is_far_away,
 );
 
 fn at(second: i64) -> Timestamp {
@@ -121,4 +123,14 @@ async fn setting_a_timer_wakes_the_loop_that_waits_for_a_later_one(fixture: Fixt
     });
     schedule(&db, "a", "saga", 10).await;
     assert!(woken.await.unwrap());
+}
+
+async fn nobody_is_woken_for_a_timer_that_is_far_away(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut changes = db.timers_changed();
+    let now = env::now().as_second();
+    schedule(&db, "a", "saga", now + 600).await;
+    assert_eq!(changes.wait().now_or_never(), None);
+    schedule(&db, "b", "saga", now + 1).await;
+    assert_eq!(changes.wait().await, Woken::Here);
 }

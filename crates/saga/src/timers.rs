@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use data::{Database, Timer, Transaction};
+use data::{Database, Timer, Transaction, timers::LOOK_AGAIN};
 use env::BoxError;
 use events::Backoff;
 use futures::future::join_all;
@@ -16,8 +16,6 @@ const BATCH: u32 = 64;
 const SET_ASIDE: Duration = Duration::from_mins(1);
 /// How long the timers are left alone that other replicas are acting on.
 const LEAVE: Duration = Duration::from_millis(20);
-/// The longest wait without looking, in case the wall clock was set.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Acts on timers until `shutdown`.
 pub(crate) async fn run(sagas: &Sagas, db: &Database, shutdown: CancellationToken) {
@@ -47,10 +45,15 @@ pub(crate) async fn run(sagas: &Sagas, db: &Database, shutdown: CancellationToke
 /// Acts on every timer that is due, but for those that another replica is acting on; how long it is until the next look.
 async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
     loop {
-        let due = db.timers_due(driver::TIMERS, env::now(), BATCH).await?;
-        if due.is_empty() {
-            break;
+        // Alone, for mostly there is none that is due.
+        let Some(next) = db.next_timer(driver::TIMERS).await? else {
+            return Ok(LOOK_AGAIN);
+        };
+        let wait = Duration::try_from(next.duration_since(env::now())).unwrap_or_default();
+        if !wait.is_zero() {
+            return Ok(wait.min(LOOK_AGAIN));
         }
+        let due = db.timers_due(driver::TIMERS, env::now(), BATCH).await?;
         // Those that commit at the same time share the wait for the disk.
         let fired = due.into_iter().map(|timer| fire(sagas, db, timer));
         let fired: Result<Vec<bool>, _> = join_all(fired).await.into_iter().collect();
@@ -58,11 +61,6 @@ async fn act(sagas: &Sagas, db: &Database) -> Result<Duration, BoxError> {
             return Ok(LEAVE);
         }
     }
-    let Some(next) = db.next_timer(driver::TIMERS).await? else {
-        return Ok(LOOK_AGAIN);
-    };
-    let wait = Duration::try_from(next.duration_since(env::now())).unwrap_or_default();
-    Ok(wait.min(LOOK_AGAIN))
 }
 
 /// Acts on one timer, in a transaction of its own: no saga has to answer for another. Whether it did, or set it aside.
