@@ -17,8 +17,8 @@ use crate::{Error, Result};
 
 /// The first version that syncs a batch, and not each of its messages.
 const SINCE: (u32, u32) = (2, 15);
-/// Fewer than that are taken by as many syncs one by one.
-const LEAST: usize = 5;
+/// Fewer than that cost less one by one: the server keeps a batch in files of its own until it is whole.
+const LEAST: usize = 16;
 /// As many as a server takes, unless its `max_batch_size` says otherwise.
 const MOST: usize = 1000;
 /// How many bytes the headers of a batch have at most, for each message.
