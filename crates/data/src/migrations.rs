@@ -88,8 +88,8 @@ impl Database {
     pub async fn migrate_part(&self, part: &str, migrations: &[Migration]) -> Result<()> {
         let applied = applied(self.query(APPLIED, params![part]).await?)?;
         let pending = pending(self.engine(), part, migrations, &applied)?;
-        let together = if applied.is_empty() { pending.len() } else { 1 };
-        for migrations in pending.chunks(together.max(1)) {
+        let together = if applied.is_empty() { usize::MAX } else { 1 };
+        for migrations in pending.chunks(together) {
             self.transaction(async |mut tx| -> Result<()> {
                 for migration in migrations {
                     apply(&mut tx, part, migration).await?;
