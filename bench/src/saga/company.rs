@@ -131,7 +131,7 @@ impl Company {
         let parts = [
             (
                 &orders,
-                command::handle::<ConfirmOrder, _>(ordering, confirm),
+                sagas.command::<ConfirmOrder, _>(ordering, confirm),
             ),
             (
                 &inventory,

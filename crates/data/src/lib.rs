@@ -111,6 +111,6 @@ pub use postgres::{is_provisioned, provision};
 pub use row::{FromValue, Row};
 pub use sqlite::{QUEUE_LIMIT, sqlite_version};
 pub use timers::Timer;
-pub use transaction::{Statement, Transaction};
+pub use transaction::{Savepoint, Statement, Transaction};
 pub use turn::Turn;
 pub use value::Value;

@@ -63,10 +63,7 @@ pub(crate) fn write(engine: Engine, messages: Vec<Message>) -> Vec<Statement> {
     };
     let closing = |mut params: Vec<Value>| {
         params.push(now.clone());
-        Statement {
-            sql: sql.into(),
-            params,
-        }
+        Statement::new(sql, params)
     };
     rows.into_iter().map(closing).collect()
 }

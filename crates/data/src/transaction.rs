@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     Engine, Error, Result, Row, Value,
+    control::refuse_control,
     engine::Member,
     error::Again,
     outbox::{self, Message},
@@ -23,7 +24,8 @@ use crate::{
 ///
 /// After a statement failed, nothing but rolling back is possible, as in PostgreSQL: what half
 /// happened is not committed by oversight. To go on after a conflict, write `ON CONFLICT DO
-/// NOTHING` and look at the count.
+/// NOTHING` and look at the count; to go on without a part that failed, roll back to a
+/// [savepoint](Self::savepoint) before it.
 pub struct Transaction {
     /// Until it ends.
     member: Option<Member>,
@@ -33,6 +35,8 @@ pub struct Transaction {
     /// What runs before anything else does.
     later: Vec<Statement>,
     notified: BTreeSet<&'static str>,
+    /// How many savepoints there have been.
+    savepoints: u32,
     state: State,
     /// Where it goes when it is dropped, instead of ending.
     home: Option<Home>,
@@ -43,6 +47,26 @@ pub struct Transaction {
 pub struct Statement {
     pub(crate) sql: Cow<'static, str>,
     pub(crate) params: Vec<Value>,
+    /// Whether it is one of ours that has a say in the transaction.
+    control: bool,
+}
+
+/// A place in a transaction to come back to: see [`Transaction::savepoint`].
+#[derive(Debug)]
+pub struct Savepoint {
+    name: String,
+    outbox: usize,
+    later: usize,
+    notified: BTreeSet<&'static str>,
+}
+
+impl Savepoint {
+    fn statement(&self) -> Statement {
+        Statement {
+            control: true,
+            ..Statement::new(format!("SAVEPOINT {}", self.name), [])
+        }
+    }
 }
 
 impl Statement {
@@ -51,6 +75,14 @@ impl Statement {
         Self {
             sql: sql.into(),
             params: params.into(),
+            control: false,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.control {
+            true => Ok(()),
+            false => refuse_control(&self.sql),
         }
     }
 }
@@ -74,6 +106,7 @@ impl Transaction {
             outbox: Vec::new(),
             later: Vec::new(),
             notified: BTreeSet::new(),
+            savepoints: 0,
             state: State::Whole,
             home: None,
         }
@@ -114,16 +147,14 @@ impl Transaction {
     /// [`Error::Statement`], [`Error::Parameters`]; [`Error::TransactionControl`] for `COMMIT`,
     /// `PRAGMA` and the like.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        if !self.later.is_empty() {
+            let statement = Statement::new(sql.to_owned(), params);
+            let counts = self.execute_all(vec![statement]).await?;
+            return Ok(counts.last().copied().unwrap_or_default());
+        }
         self.start()?;
-        let mut all = mem::take(&mut self.later);
-        let member = self.member()?;
-        let outcome = if all.is_empty() {
-            member.execute(sql, params).await
-        } else {
-            all.push(Statement::new(sql.to_owned(), params));
-            let counts = member.execute_all(&all).await;
-            counts.map(|counts| counts.last().copied().unwrap_or_default())
-        };
+        refuse_control(sql)?;
+        let outcome = self.member()?.execute(sql, params).await;
         self.note(outcome)
     }
 
@@ -137,6 +168,7 @@ impl Transaction {
         let mut all = mem::take(&mut self.later);
         let before = all.len();
         all.extend(statements);
+        all.iter().try_for_each(Statement::check)?;
         let outcome = match all.is_empty() {
             true => Ok(Vec::new()),
             false => self.member()?.execute_all(&all).await,
@@ -165,6 +197,7 @@ impl Transaction {
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         self.catch_up().await?;
         self.start()?;
+        refuse_control(sql)?;
         let outcome = self.member()?.query(sql, params).await;
         self.note(outcome)
     }
@@ -175,6 +208,56 @@ impl Transaction {
     /// As [`execute`](Self::execute).
     pub async fn query_one(&mut self, sql: &str, params: &[Value]) -> Result<Option<Row>> {
         Ok(self.query(sql, params).await?.into_iter().next())
+    }
+
+    /// A place to come back to, should what follows fail. Nothing need be done where it does not.
+    ///
+    /// ```
+    /// # use outrigger_data as data;
+    /// # use data::params;
+    /// # async fn renamed(tx: &mut data::Transaction) -> Result<bool, data::Error> {
+    /// let before = tx.savepoint();
+    /// let rename = "UPDATE users SET name = $2 WHERE id = $1";
+    /// let renamed = tx.execute(rename, params!["u1", "taken"]).await;
+    /// if let Err(error) = &renamed && error.is_unique_violation() {
+    ///     tx.rollback_to(before).await?;
+    ///     return Ok(false);
+    /// }
+    /// renamed.map(|rows| rows == 1)
+    /// # }
+    /// ```
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.savepoints += 1;
+        let savepoint = Savepoint {
+            name: format!("part{}", self.savepoints),
+            outbox: self.outbox.len(),
+            later: self.later.len(),
+            notified: self.notified.clone(),
+        };
+        // It travels with the statement that follows.
+        self.later.push(savepoint.statement());
+        savepoint
+    }
+
+    /// Undoes all that was written, put into the outbox or said since, and has the transaction go on from there, also
+    /// after a statement has failed. Savepoints that were made since are gone.
+    ///
+    /// # Errors
+    /// Where what failed has ended the whole transaction: a lost connection, a disk that is full.
+    pub async fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let statement = savepoint.statement();
+        let rollback = format!("ROLLBACK TO {}", savepoint.name);
+        self.outbox.truncate(savepoint.outbox);
+        self.notified = savepoint.notified;
+        if self.later.get(savepoint.later) == Some(&statement) {
+            // Nothing has run since.
+            self.later.truncate(savepoint.later);
+            return Ok(());
+        }
+        self.later.clear();
+        self.state = State::Aborted { again: None };
+        let outcome = self.member()?.execute(&rollback, &[]).await;
+        self.note(outcome).map(drop)
     }
 
     /// Runs several statements without parameters.
@@ -212,6 +295,7 @@ impl Transaction {
             self.notify(outbox::CHANNEL);
         }
         self.start()?;
+        closing.iter().try_for_each(Statement::check)?;
         match self.member.take() {
             Some(member) => member.commit(closing, mem::take(&mut self.notified)).await,
             None => Err(Error::Aborted),
@@ -290,6 +374,7 @@ impl Drop for Transaction {
                 outbox: mem::take(&mut self.outbox),
                 later: mem::take(&mut self.later),
                 notified: mem::take(&mut self.notified),
+                savepoints: self.savepoints,
                 state: self.state,
                 home: None,
             });

@@ -22,6 +22,9 @@ on_each_engine!(
     what_is_executed_later_runs_before_what_comes_next,
     g1_atomic_nothing_is_kept_when_what_is_executed_later_fails,
     after_a_failed_statement_nothing_but_rolling_back_is_possible,
+    g1_atomic_what_failed_after_a_savepoint_is_undone_alone,
+    g1_atomic_what_was_to_run_later_is_undone_with_its_part,
+    rolling_back_to_a_savepoint_undoes_those_after_it,
     parameters_are_numbered_and_counted,
     a_statement_cannot_end_the_transaction_of_the_group,
     foreign_keys_are_enforced,
@@ -181,6 +184,60 @@ async fn after_a_failed_statement_nothing_but_rolling_back_is_possible(fixture: 
     assert!(matches!(after, Error::Aborted), "{after:?}");
     assert!(matches!(tx.commit().await.unwrap_err(), Error::Aborted));
     assert!(entries(&db).await.is_empty());
+}
+
+async fn g1_atomic_what_failed_after_a_savepoint_is_undone_alone(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    write_everything(&mut tx).await;
+    let before = tx.savepoint();
+    insert(&mut tx, 2).await.unwrap();
+    tx.enqueue(message(2));
+    tx.cancel_timer("t");
+    assert!(insert(&mut tx, 1).await.unwrap_err().is_unique_violation());
+    tx.rollback_to(before).await.unwrap();
+    insert(&mut tx, 3).await.unwrap();
+    tx.enqueue(message(3));
+    tx.commit().await.unwrap();
+
+    assert_eq!(entries(&db).await, [1, 3]);
+    assert_eq!(outbox_ids(&db).await, ["1", "3"]);
+    assert!(db.next_timer("reminder").await.unwrap().is_some());
+}
+
+async fn g1_atomic_what_was_to_run_later_is_undone_with_its_part(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    tx.execute_later(INSERT, params![1, "x"]);
+    let before = tx.savepoint();
+    tx.execute_later(INSERT, params![2, "x"]);
+    tx.rollback_to(before).await.unwrap();
+    let before = tx.savepoint();
+    insert(&mut tx, 3).await.unwrap();
+    tx.execute_later(INSERT, params![4, "x"]);
+    tx.rollback_to(before).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert_eq!(entries(&db).await, [1]);
+}
+
+async fn rolling_back_to_a_savepoint_undoes_those_after_it(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    let first = tx.savepoint();
+    insert(&mut tx, 1).await.unwrap();
+    let second = tx.savepoint();
+    insert(&mut tx, 2).await.unwrap();
+    tx.rollback_to(second).await.unwrap();
+    let _kept = tx.savepoint();
+    insert(&mut tx, 3).await.unwrap();
+    tx.rollback_to(first).await.unwrap();
+    insert(&mut tx, 4).await.unwrap();
+    let _kept = tx.savepoint();
+    insert(&mut tx, 5).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert_eq!(entries(&db).await, [4, 5]);
 }
 
 async fn parameters_are_numbered_and_counted(fixture: Fixture) {

@@ -152,13 +152,9 @@ impl Service {
     {
         self.messages.commands.extend(Message::command::<C>());
         self.subscribe(move |ctx, handlers| {
-            command::handle::<C, _>(
-                handlers,
-                Bound {
-                    ctx,
-                    handler: handler.clone(),
-                },
-            )
+            let sagas = ctx.sagas().clone();
+            let handler = handler.clone();
+            sagas.command::<C, _>(handlers, Bound { ctx, handler })
         })
     }
 

@@ -23,6 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Failure,
+    local::Local,
     wire::{Reply, ReplyTo},
 };
 
@@ -136,16 +137,24 @@ where
     }
 }
 
-/// Adds `handler` for the command `C` to `handlers`.
+/// Adds `handler` for the command `C` to `handlers`. Where the service has sagas that call it too, use
+/// [`Sagas::command`](crate::Sagas::command).
 #[must_use]
 pub fn handle<C, H>(handlers: Handlers, handler: H) -> Handlers
 where
     C: Command,
     H: for<'a> Handler<'a, C>,
 {
-    let participant = Participant::<C, H>::new(handler);
+    add(handlers, Answering::<C, H>::new(handler))
+}
+
+pub(crate) fn add<C, H>(handlers: Handlers, answering: Arc<Answering<C, H>>) -> Handlers
+where
+    C: Command,
+    H: for<'a> Handler<'a, C>,
+{
     handlers
-        .on_raw(&topic::<C>(), participant)
+        .on_raw(&topic::<C>(), Participant(answering))
         .or_expired(TooLate::Plain)
 }
 
@@ -173,22 +182,41 @@ where
         }
     };
     handlers
-        .on_raw_prepared(&topic::<C>(), prepare, Participant::<C, H>::new(handler))
+        .on_raw_prepared(
+            &topic::<C>(),
+            prepare,
+            Participant(Answering::<C, H>::new(handler)),
+        )
         .or_expired(TooLate::Prepared)
 }
 
 /// A handler of commands as a handler of events: it replies.
-struct Participant<C, H> {
-    handler: Arc<H>,
+struct Participant<C, H>(Arc<Answering<C, H>>);
+
+/// A handler of commands whose answer is on its way to a saga.
+pub(crate) struct Answering<C, H> {
+    handler: H,
     command: PhantomData<fn() -> C>,
 }
 
-impl<C, H> Participant<C, H> {
-    fn new(handler: H) -> Self {
-        Self {
-            handler: Arc::new(handler),
-            command: PhantomData,
-        }
+impl<C, H> Answering<C, H> {
+    pub(crate) fn new(handler: H) -> Arc<Self> {
+        let command = PhantomData;
+        Arc::new(Self { handler, command })
+    }
+}
+
+impl<C, H> Local for Answering<C, H>
+where
+    C: Command,
+    H: for<'tx> Handler<'tx, C>,
+{
+    fn handle<'a>(
+        &'a self,
+        tx: &'a mut Transaction,
+        command: &'a CloudEvent,
+    ) -> BoxFuture<'a, Result<Reply, BoxError>> {
+        async move { reply::<C>(self.handler.handle(tx, command.data_as()?).await) }.boxed()
     }
 }
 
@@ -200,11 +228,11 @@ where
     type Future = BoxFuture<'a, Result<(), BoxError>>;
 
     fn handle(&self, tx: &'a mut Transaction, event: CloudEvent) -> Self::Future {
-        let handler = Arc::clone(&self.handler);
+        let answering = Arc::clone(&self.0);
         async move {
-            let (command, reply_to) = (event.data_as()?, ReplyTo::of(&event)?);
-            let result = handler.handle(&mut *tx, command).await;
-            reply::<C>(tx, reply_to, result)
+            let reply_to = ReplyTo::of(&event)?;
+            let reply = answering.handle(&mut *tx, &event).await?;
+            send(tx, reply_to, reply)
         }
         .boxed()
     }
@@ -224,11 +252,11 @@ where
         event: CloudEvent,
         (command, prepared): (C, P),
     ) -> Self::Future {
-        let handler = Arc::clone(&self.handler);
+        let answering = Arc::clone(&self.0);
         async move {
             let reply_to = ReplyTo::of(&event)?;
-            let result = handler.handle(&mut *tx, command, prepared).await;
-            reply::<C>(tx, reply_to, result)
+            let result = answering.handler.handle(&mut *tx, command, prepared).await;
+            send(tx, reply_to, reply::<C>(result)?)
         }
         .boxed()
     }
@@ -262,19 +290,19 @@ impl<'a> events::Handler<'a, CloudEvent> for TooLate {
     }
 }
 
-/// Replies in the transaction of the handler; an error rolls that back.
-fn reply<C: Command>(
-    tx: &mut Transaction,
-    reply_to: Option<ReplyTo>,
-    result: Result<C::Reply, Error>,
-) -> Result<(), BoxError> {
-    let reply = match result {
-        Ok(reply) => Reply::Done(serde_json::to_value(reply)?),
-        Err(Error::Refused(failure)) => Reply::Refused(failure),
-        Err(Error::Failed(error)) => return Err(error),
-    };
-    match reply_to {
-        Some(reply_to) => Ok(reply_to.send(tx, reply)?),
+/// What is answered to a command; an error rolls back what was done.
+fn reply<C: Command>(result: Result<C::Reply, Error>) -> Result<Reply, BoxError> {
+    match result {
+        Ok(reply) => Ok(Reply::Done(serde_json::to_value(reply)?)),
+        Err(Error::Refused(failure)) => Ok(Reply::Refused(failure)),
+        Err(Error::Failed(error)) => Err(error),
+    }
+}
+
+/// Replies in the transaction of the handler.
+fn send(tx: &mut Transaction, to: Option<ReplyTo>, reply: Reply) -> Result<(), BoxError> {
+    match to {
+        Some(to) => Ok(to.send(tx, reply)?),
         None => Ok(()),
     }
 }

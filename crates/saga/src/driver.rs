@@ -12,6 +12,7 @@ use crate::{
     Definition, Error, Failure, Result, State, children,
     journal::{self, Entry},
     ledger::Ledger,
+    local::{Commands, LocalCalls},
     run::Fresh,
     signals,
     step::{self, Effect, Expiry, Progress, Step},
@@ -24,8 +25,14 @@ pub(crate) const TIMERS: &str = "outrigger_saga";
 /// The channel that a transaction wakes in which a saga comes to rest: ended, or parked.
 pub(crate) const RESTED: &str = "outrigger_sagas";
 
-/// The functions that a service knows, by name.
-pub(crate) type Definitions = BTreeMap<&'static str, Definition>;
+/// What a service can do for its sagas.
+#[derive(Clone, Default)]
+pub(crate) struct Registry {
+    /// Their functions, by name.
+    pub(crate) definitions: BTreeMap<&'static str, Definition>,
+    /// What it does in the transaction of a step.
+    pub(crate) commands: Commands,
+}
 
 /// What a timer is for.
 #[derive(Serialize, Deserialize)]
@@ -38,7 +45,7 @@ struct Due {
 /// Starts a saga in `tx`: its first commands commit with it.
 pub(crate) async fn start(
     tx: &mut Transaction,
-    definitions: &Definitions,
+    registry: &Registry,
     mut record: Record,
 ) -> Result<Progress> {
     if !store::insert(tx, &record).await? {
@@ -49,7 +56,7 @@ pub(crate) async fn start(
         set_timer(tx, &record.id, None, deadline)?;
     }
     let given = record.deadline;
-    let progress = advance(tx, definitions, &mut record, Vec::new(), 0).await?;
+    let progress = advance(tx, registry, &mut record, Vec::new(), 0).await?;
     // Otherwise the row says so already, which nobody else has seen yet.
     if progress != Progress::Running || record.deadline != given {
         store::update(tx, &record, &progress).await?;
@@ -63,7 +70,7 @@ pub(crate) async fn start(
 /// that has ended or was never here. All of that is harmless.
 pub(crate) async fn hear(
     tx: &mut Transaction,
-    definitions: &Definitions,
+    registry: &Registry,
     id: &str,
     news: Entry,
 ) -> Result<Option<Progress>> {
@@ -98,7 +105,7 @@ pub(crate) async fn hear(
     }
     let known = journal.len();
     journal.push(news);
-    let progress = advance(tx, definitions, &mut record, journal, known).await?;
+    let progress = advance(tx, registry, &mut record, journal, known).await?;
     store::update(tx, &record, &progress).await?;
     Ok(Some(progress))
 }
@@ -116,52 +123,53 @@ pub(crate) fn read_timer(timer: &Timer) -> Result<(String, Entry)> {
 
 /// Steps a saga whose journal is stored up to `known`, and writes what comes of it, but for how far it is then.
 ///
-/// A step may wait for a signal that was there before: then another step follows at once.
+/// What a step asks for may be answered at once, by a [local call](crate::local) or a signal that was there before: then
+/// another step follows.
 async fn advance(
     tx: &mut Transaction,
-    definitions: &Definitions,
+    registry: &Registry,
     record: &mut Record,
     mut journal: Vec<Entry>,
     known: usize,
 ) -> Result<Progress> {
-    let definition = definitions.get(record.saga.as_str());
+    let definition = registry.definitions.get(record.saga.as_str());
+    let mut local = LocalCalls::new(&registry.commands);
     let progress = loop {
-        let step = take_step(tx, definition, record, &journal).await?;
+        let (step, commands) = take_step(definition, record, &journal, tx.owner());
+        let mut answers = call(tx, record, &journal, commands, &mut local).await?;
+        schedule(tx, &record.id, &step.effects, &answers)?;
         let known = journal.len();
         journal.extend(step.entries);
         stop_listening(tx, record, &journal, known).await?;
-        let arrived = signals::listen(tx, record, &step.effects).await?;
-        if arrived.is_empty() {
-            break step.progress;
-        }
-        for signal in arrived {
+        for signal in signals::listen(tx, record, &step.effects).await? {
             if let Some(seq) = signal.answers() {
                 tx.cancel_timer(&timer_id(&record.id, Some(seq)));
             }
-            journal.push(signal);
+            answers.push(signal);
         }
+        if answers.is_empty() {
+            break step.progress;
+        }
+        journal.extend(answers);
     };
     if State::of(&progress).is_end() {
         settle(tx, record, &journal).await?;
     }
-    RequestContext {
-        correlation_id: record.correlation_id.clone(),
-        ..RequestContext::current()
-    }
-    .scope(async { announce(tx, record, &progress) })
-    .await?;
+    context(record)
+        .scope(async { announce(tx, record, &progress) })
+        .await?;
     store::append(tx, &record.id, known, &journal[known..])?;
     Ok(progress)
 }
 
-/// The step after `journal`, whose effects have become part of the transaction.
-async fn take_step(
-    tx: &mut Transaction,
+/// The step after `journal`, and the commands that it sends.
+fn take_step(
     definition: Option<&Definition>,
     record: &mut Record,
     journal: &[Entry],
-) -> Result<Step> {
-    let mut step = match definition {
+    service: &str,
+) -> (Step, Vec<(u32, CloudEvent)>) {
+    let step = match definition {
         Some(definition) => step::step(definition, &record.input, journal, Fresh::draw()),
         None => Step::parked(format!(
             "the service has no saga `{}`: register its function",
@@ -173,27 +181,52 @@ async fn take_step(
             record.deadline = earlier(record.deadline, Some(later(*after)));
         }
     }
-    let commands = match commands(record, &step.effects, tx.owner()) {
-        Ok(commands) => commands,
+    match commands(record, &step.effects, service) {
+        Ok(commands) => (step, commands),
         // No retry would help, so it must not hold up the message that led here.
         Err(error) => {
-            step = Step::parked(format!("a command cannot be sent: {error}"));
-            Vec::new()
+            let parked = Step::parked(format!("a command cannot be sent: {error}"));
+            (parked, Vec::new())
         }
-    };
-    let context = RequestContext {
+    }
+}
+
+/// Sends `commands`, but for those that are done here; what is answered to these.
+async fn call(
+    tx: &mut Transaction,
+    record: &Record,
+    journal: &[Entry],
+    commands: Vec<(u32, CloudEvent)>,
+    local: &mut LocalCalls<'_>,
+) -> Result<Vec<Entry>> {
+    let mut answers = Vec::new();
+    // None overtakes one that was sent to the same service.
+    let own = wire::commands_of(tx.owner());
+    let mut in_turn = !journal::is_under_way(journal, tx.owner());
+    for (seq, command) in commands {
+        let answer = match in_turn {
+            true => local.make(tx, record, seq, &command).await?,
+            false => None,
+        };
+        match answer {
+            Some(answer) => answers.push(answer),
+            None => {
+                in_turn &= !command.kind.starts_with(&own);
+                context(record)
+                    .scope(async { tx.publish_raw(command) })
+                    .await?;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// What a saga sends belongs to the request that it was started for.
+fn context(record: &Record) -> RequestContext {
+    RequestContext {
         correlation_id: record.correlation_id.clone(),
         ..RequestContext::current()
-    };
-    context
-        .scope(async {
-            commands
-                .into_iter()
-                .try_for_each(|command| tx.publish_raw(command))
-        })
-        .await?;
-    schedule(tx, &record.id, &step.effects)?;
-    Ok(step)
+    }
 }
 
 /// Leaves the signals to others that the function has dropped its waits for since `known`.
@@ -235,24 +268,28 @@ async fn settle(tx: &mut Transaction, record: &Record, journal: &[Entry]) -> Res
 }
 
 /// The commands among `effects`, once it is certain that all of them can be sent.
-fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Result<Vec<CloudEvent>> {
-    let mut commands = Vec::new();
+fn commands(
+    record: &Record,
+    effects: &[Effect],
+    starter: &str,
+) -> events::Result<Vec<(u32, CloudEvent)>> {
+    let (id, mut commands) = (&record.id, Vec::new());
     for effect in effects {
-        let mut command = match effect {
+        let (seq, mut command) = match effect {
             Effect::Send {
                 seq, topic, data, ..
-            } => wire::command(&record.id, *seq, topic, data.clone(), starter),
+            } => (*seq, wire::command(id, *seq, topic, data.clone(), starter)),
             Effect::Start {
                 seq, saga, input, ..
-            } => children::start(&record.id, *seq, saga, input, starter),
-            Effect::Revert { seq, of, .. } => children::revert(&record.id, *seq, *of, starter),
+            } => (*seq, children::start(id, *seq, saga, input, starter)),
+            Effect::Revert { seq, of, .. } => (*seq, children::revert(id, *seq, *of, starter)),
             Effect::Listen { .. } | Effect::Wake { .. } | Effect::Deadline { .. } => continue,
         };
         command.expirytime = expiry(record, effect);
         starter.clone_into(&mut command.source);
         command.traceparent = trace(record);
         command.to_json()?;
-        commands.push(command);
+        commands.push((seq, command));
     }
     Ok(commands)
 }
@@ -281,8 +318,10 @@ fn later(by: Duration) -> Timestamp {
     env::now().saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect]) -> Result<()> {
-    let mut timers = effects.iter().filter_map(Effect::timer);
+/// Sets the timers of what is not answered yet.
+fn schedule(tx: &mut Transaction, id: &str, effects: &[Effect], answers: &[Entry]) -> Result<()> {
+    let open = |(seq, _): &(u32, Duration)| !answers.iter().any(|it| it.answers() == Some(*seq));
+    let mut timers = effects.iter().filter_map(Effect::timer).filter(open);
     timers.try_for_each(|(seq, after)| set_timer(tx, id, Some(seq), later(after)))
 }
 

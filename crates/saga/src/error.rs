@@ -1,5 +1,7 @@
 //! What can go wrong around sagas. What goes wrong inside one parks it, with the reason.
 
+use std::{error::Error as StdError, iter::successors};
+
 /// Why something could not be done for a saga.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,6 +44,21 @@ pub enum Error {
     Overtaken {
         /// Its id.
         id: String,
+    },
+    /// A command that the saga called in its own transaction would change the saga itself. The command is sent instead.
+    #[error("saga {id} is taking the very step that this belongs to")]
+    UnderWay {
+        /// Its id.
+        id: String,
+    },
+    /// A command that the saga called in its own transaction failed, and the transaction with it.
+    #[error("`{command}` failed in the transaction of the saga's step, which cannot go on")]
+    Local {
+        /// The command's type.
+        command: String,
+        /// How it failed.
+        #[source]
+        source: env::BoxError,
     },
     /// A saga that only goes forward cannot be undone. Have it go on instead: retry, or skip the step that hangs.
     #[error("saga {id} is past its point of no return: it can only go forward")]
@@ -113,6 +130,11 @@ impl Error {
             Self::Database(error) => error.is_retryable(),
             Self::Publish(error) => error.is_retryable(),
             Self::Overtaken { .. } => true,
+            Self::Local { source, .. } => {
+                let first: &(dyn StdError + 'static) = source.as_ref();
+                let mut causes = successors(Some(first), |cause| (*cause).source());
+                causes.any(|cause| cause.downcast_ref().is_some_and(data::Error::is_retryable))
+            }
             _ => false,
         }
     }

@@ -4,10 +4,12 @@
 //! answered, in the order in which that happened. So each thing that it does has a *seq*: its place in the order in
 //! which the function does things, which is the same in every run.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Failure, deed::Deed, ledger::Ledger};
+use crate::{Failure, deed::Deed, ledger::Ledger, wire};
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -234,6 +236,37 @@ pub fn awaits(journal: &[Entry], answer: &Entry) -> bool {
 pub fn is_past_return(journal: &[Entry]) -> bool {
     let passed = |entry: &Entry| matches!(entry, Entry::PastReturn { .. });
     journal.iter().any(passed)
+}
+
+/// Whether a command that was sent to `service` may still be handled: its handler has not answered yet.
+pub(crate) fn is_under_way(journal: &[Entry], service: &str) -> bool {
+    let answered = |entry: &Entry| match entry {
+        Entry::Replied { seq, .. } | Entry::Refused { seq, .. } => Some(*seq),
+        _ => None,
+    };
+    let answered: BTreeSet<u32> = journal.iter().filter_map(answered).collect();
+    let commands = wire::commands_of(service);
+    let goes_there = |topic: &str| topic.starts_with(&commands);
+    // By the first attempt: whether it, and whether what undoes it, is sent there.
+    let mut errands: BTreeMap<u32, (bool, bool)> = BTreeMap::new();
+    journal.iter().any(|entry| {
+        let (seq, sent_there) = match entry {
+            Entry::Called { seq, topic, undo } => {
+                let undone_there = undo.as_ref().is_some_and(|undo| goes_there(&undo.topic));
+                errands.insert(*seq, (goes_there(topic), undone_there));
+                (seq, goes_there(topic))
+            }
+            // A child is a saga of the same service.
+            Entry::Child { seq, .. } => {
+                errands.insert(*seq, (true, true));
+                (seq, true)
+            }
+            Entry::Retried { seq, of } => (seq, errands.get(of).is_some_and(|errand| errand.0)),
+            Entry::Undoing { seq, of } => (seq, errands.get(of).is_some_and(|errand| errand.1)),
+            _ => return false,
+        };
+        sent_there && !answered.contains(seq)
+    })
 }
 
 /// The place in the sequence that is free.

@@ -77,6 +77,7 @@
 //! | `compensation` | which undo is next |
 //! | [`command`], `wire` | commands and replies, on both sides |
 //! | `sagas`, `driver`, `store` | steps in transactions |
+//! | `local` | calls that are done in the transaction of the step |
 //! | `timers`, `waiting`, `signals`, `children` | what steps follow from beside replies |
 //! | `operate` | looking at sagas, and stepping in |
 
@@ -94,6 +95,7 @@ pub mod failure;
 mod fresh;
 pub mod journal;
 mod ledger;
+mod local;
 mod operate;
 mod replay;
 mod retry;

@@ -15,8 +15,9 @@ use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, children,
-    driver::{self, Definitions},
+    Command, Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, children,
+    command::{self, Answering},
+    driver::{self, Registry},
     signals,
     step::Progress,
     store::{self, Record},
@@ -36,7 +37,7 @@ const FORGET_BATCH: u32 = 200;
 #[derive(Clone)]
 pub struct Sagas {
     db: Database,
-    definitions: Arc<Mutex<Arc<Definitions>>>,
+    registry: Arc<Mutex<Arc<Registry>>>,
     waiting: Waiting,
 }
 
@@ -55,7 +56,7 @@ impl Sagas {
         Self {
             waiting: Waiting::new(db.clone()),
             db,
-            definitions: Arc::default(),
+            registry: Arc::default(),
         }
     }
 
@@ -73,14 +74,35 @@ impl Sagas {
     {
         let definition = Definition::of(function);
         let name = definition.name();
-        let earlier = Arc::make_mut(&mut self.definitions()).insert(name, definition);
+        let mut registry = self.registry();
+        let earlier = Arc::make_mut(&mut registry)
+            .definitions
+            .insert(name, definition);
         assert!(earlier.is_none(), "there are two sagas named `{name}`");
     }
 
-    fn definitions(&self) -> MutexGuard<'_, Arc<Definitions>> {
-        self.definitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Adds `handler` for the command `C` to `handlers`, as [`command::handle`] does. Sagas of this service that call it
+    /// have it done in the transaction of their step instead of by a message, for as long as these handlers are there.
+    ///
+    /// It sees what that transaction has written, and takes effect with it. Where it fails, panics or takes longer than five
+    /// seconds, what it wrote is undone and the command is sent; so it is where one is under way that the saga sent
+    /// before.
+    #[must_use]
+    pub fn command<C, H>(&self, handlers: Handlers, handler: H) -> Handlers
+    where
+        C: Command,
+        H: for<'a> command::Handler<'a, C>,
+    {
+        let answering = Answering::<C, H>::new(handler);
+        let local = Arc::downgrade(&answering);
+        Arc::make_mut(&mut self.registry())
+            .commands
+            .insert(command::topic::<C>(), local);
+        command::add(handlers, answering)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Arc<Registry>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a saga when `tx` commits; its first commands are sent with that commit.
@@ -123,7 +145,7 @@ impl Sagas {
                 limit: ID_LIMIT,
             });
         }
-        if !self.definitions().contains_key(I::SAGA) {
+        if !self.registry().definitions.contains_key(I::SAGA) {
             let saga = I::SAGA.to_owned();
             return Err(Error::NotRegistered { saga });
         }
@@ -146,16 +168,16 @@ impl Sagas {
 
     /// Starts a saga whose function may be unknown here: then it is parked.
     pub(crate) async fn begin(&self, tx: &mut Transaction, record: Record) -> Result<()> {
-        let (definitions, id) = (Arc::clone(&self.definitions()), record.id.clone());
-        let progress = driver::start(tx, &definitions, record).await?;
+        let (registry, id) = (Arc::clone(&self.registry()), record.id.clone());
+        let progress = driver::start(tx, &registry, record).await?;
         self.mark(&id, &progress);
         Ok(())
     }
 
     /// Takes what is newly known of a saga, in the transaction that says so.
     pub(crate) async fn hear(&self, tx: &mut Transaction, id: &str, news: Entry) -> Result<()> {
-        let definitions = Arc::clone(&self.definitions());
-        if let Some(progress) = driver::hear(tx, &definitions, id, news).await? {
+        let registry = Arc::clone(&self.registry());
+        if let Some(progress) = driver::hear(tx, &registry, id, news).await? {
             self.mark(id, &progress);
         }
         Ok(())
@@ -255,7 +277,7 @@ impl fmt::Debug for Sagas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sagas")
             .field("db", &self.db)
-            .field("definitions", &self.definitions().keys())
+            .field("definitions", &self.registry().definitions.keys())
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use data::{Database, Engine, Migration, Row, Transaction, Value, params};
 use env::Timestamp;
 
-use crate::{Error, Failure, Result, State, Status, journal::Entry, step::Progress};
+use crate::{Error, Failure, Result, State, Status, journal::Entry, local, step::Progress};
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new(
@@ -132,6 +132,7 @@ const SEPARATOR: &str = "\u{1e}";
 /// Takes a saga to step it: whoever else would has to wait for this transaction. Nothing is written yet: what
 /// [`update`] writes is fenced by the epoch that is read here.
 pub(crate) async fn take(tx: &mut Transaction, id: &str) -> Result<Option<Taken>> {
+    local::refuse_reentry(id)?;
     // One statement, for each is a way to the server and back.
     macro_rules! take {
         ($lock:literal) => {

@@ -11,6 +11,11 @@ const SAGA: &str = "sagaid";
 const SEQ: &str = "sagaseq";
 const REPLY: &str = "sagareply";
 
+/// What the types of the commands to `service` begin with.
+pub(crate) fn commands_of(service: &str) -> String {
+    format!("saga.{service}.")
+}
+
 /// The type of the replies to the sagas of `service`.
 pub(crate) fn reply_topic(service: &str) -> String {
     format!("saga.{service}.reply")
@@ -91,14 +96,21 @@ pub(crate) enum Reply {
     Refused(Failure),
 }
 
+impl Reply {
+    /// What the journal is to say of it.
+    pub(crate) fn entry(self, seq: u32) -> Entry {
+        match self {
+            Self::Done(reply) => Entry::Replied { seq, reply },
+            Self::Refused(failure) => Entry::Refused { seq, failure },
+        }
+    }
+}
+
 /// A reply as it is received: of which saga, and what its journal is to say.
 pub(crate) fn read_reply(event: &CloudEvent) -> events::Result<(String, Entry)> {
     let seq = number(event, SEQ)?;
-    let entry = match event.data_as()? {
-        Reply::Done(reply) => Entry::Replied { seq, reply },
-        Reply::Refused(failure) => Entry::Refused { seq, failure },
-    };
-    Ok((extension(event, SAGA)?, entry))
+    let reply: Reply = event.data_as()?;
+    Ok((extension(event, SAGA)?, reply.entry(seq)))
 }
 
 /// An extension as text: a bus that carries it in a header makes text of numbers too.

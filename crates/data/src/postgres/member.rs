@@ -9,7 +9,7 @@ use super::{
     notifier::Notifier,
     pool::Lease,
 };
-use crate::{Error, Result, Row, Value, control::refuse_control, transaction::Statement};
+use crate::{Error, Result, Row, Value, transaction::Statement};
 
 /// How long a transaction that was dropped may take to roll back before its connection is closed.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -32,22 +32,17 @@ impl Member {
     }
 
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        refuse_control(sql)?;
         let (lease, place) = self.next()?;
         lease.connection.execute(sql, params, place).await
     }
 
     /// What each of the statements changed, which are on their way together.
     pub(crate) async fn execute_all(&mut self, statements: &[Statement]) -> Result<Vec<u64>> {
-        for Statement { sql, .. } in statements {
-            refuse_control(sql)?;
-        }
         let (lease, place) = self.next()?;
         lease.connection.execute_all(statements, place).await
     }
 
     pub(crate) async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
-        refuse_control(sql)?;
         let (lease, place) = self.next()?;
         lease.connection.query(sql, params, place).await
     }
@@ -78,9 +73,6 @@ impl Member {
         closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
-        for Statement { sql, .. } in &closing {
-            refuse_control(sql)?;
-        }
         if self.begun || !closing.is_empty() {
             let (lease, place) = self.next()?;
             lease.connection.commit(&closing, place).await?;

@@ -6,9 +6,7 @@ use super::{
     session::{Ending, GROUP_AGE, Session},
     writer::{Giver, Writer},
 };
-use crate::{
-    Error, Result, Row, Value, control::refuse_control, error::Kind, transaction::Statement,
-};
+use crate::{Error, Result, Row, Value, error::Kind, transaction::Statement};
 
 /// How long another process may hold the database before `begin` gives up.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
@@ -50,12 +48,10 @@ impl Member {
     }
 
     pub(crate) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        refuse_control(sql)?;
         self.session()?.execute(sql, params)
     }
 
     pub(crate) fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
-        refuse_control(sql)?;
         self.session()?.query(sql, params)
     }
 
@@ -69,7 +65,7 @@ impl Member {
         closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
-        for Statement { sql, params } in closing {
+        for Statement { sql, params, .. } in closing {
             self.execute(&sql, &params)?;
         }
         let ending = self.session()?.keep(notified)?;

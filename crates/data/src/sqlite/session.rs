@@ -1,8 +1,9 @@
 //! The writer's connection, and the group of transactions that is open on it.
 //!
-//! A group is one SQLite transaction. Each member runs in it as a savepoint, one after the other,
-//! and all are acknowledged together by its one `COMMIT`, which is one `fsync`. Nothing here waits;
-//! whose turn it is, and when a group closes, is the matter of [`writer`](super::writer).
+//! A group is one SQLite transaction. Its members run in it one after the other, each but the first
+//! as a savepoint, and all are acknowledged together by its one `COMMIT`, which is one `fsync`.
+//! Nothing here waits; whose turn it is, and when a group closes, is the matter of
+//! [`writer`](super::writer).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -142,8 +143,16 @@ impl Session {
                 kept: false,
             });
         }
-        self.run("SAVEPOINT member")
-            .inspect_err(|error| self.notice(error))
+        match self.is_shared() {
+            true => self.run_within("SAVEPOINT member"),
+            false => Ok(()),
+        }
+    }
+
+    /// There is what others wrote: a member can be undone only as a savepoint. Each page that it
+    /// changes is copied for that.
+    fn is_shared(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.kept)
     }
 
     pub(super) fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
@@ -168,8 +177,9 @@ impl Session {
 
     /// Ends a member that keeps what it wrote. After an error it is still to be undone.
     pub(super) fn keep(&mut self, notified: BTreeSet<&'static str>) -> Result<Ending> {
-        self.run("RELEASE member")
-            .inspect_err(|error| self.notice(error))?;
+        if self.is_shared() {
+            self.run_within("RELEASE member")?;
+        }
         let group = self.group.as_mut().ok_or(Error::Aborted)?;
         group.kept = true;
         group.notified.extend(notified);
@@ -180,8 +190,8 @@ impl Session {
 
     /// Ends a member whose writes are undone; the others keep theirs.
     pub(super) fn undo(&mut self) {
-        if self.group.is_none() {
-            return; // lost, and the member's writes with it
+        if !self.is_shared() {
+            return self.close(); // there is no group any more, or nothing in it but this
         }
         if let Err(error) = self
             .run("ROLLBACK TO member")
@@ -327,6 +337,10 @@ impl Session {
     /// Whether the process lives on; only a simulation says no.
     fn survives(&self, moment: Moment) -> bool {
         survives(moment, Effect::Commit(self.readers.place().path()))
+    }
+
+    fn run_within(&mut self, sql: &str) -> Result<()> {
+        self.run(sql).inspect_err(|error| self.notice(error))
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What the relay that leads does: claims events, sends them, settles them; a batch close behind the other.
+//! What the relay that leads does: claims events, sends them, settles them with the next.
 
 use std::mem;
 
@@ -111,28 +111,20 @@ impl<'a> Leader<'a> {
             sent.clear();
         }
         // From here on nothing is claimed but by this.
-        let mut batch = self.claim(&mut sent).await?;
-        let any = !batch.is_empty();
-        while !batch.is_empty() {
-            let mut next = Batch::default();
-            let events = mem::take(&mut batch.events);
-            if batch.is_full() || self.is_woken() {
-                self.claim += 1;
-                let claiming = self.settle_and_claim(&mut sent);
-                let (published, claimed) = tokio::join!(self.publish(events), claiming);
-                published?;
-                next = claimed?;
-            } else {
-                self.publish(events).await?;
+        let mut any = false;
+        loop {
+            let batch = self.read(self.db.outbox_waiting(BATCH).await?);
+            if batch.is_empty() && sent.is_empty() {
+                return Ok(any);
             }
-            sent.extend(batch.places);
-            if next.is_empty() && self.is_woken() {
-                next = self.claim(&mut sent).await?;
+            any |= !batch.is_empty();
+            let goes_on = batch.is_full();
+            sent = self.bring_next(batch, &sent).await?;
+            if !goes_on && !self.is_woken() {
+                self.sent = sent;
+                return Ok(any);
             }
-            batch = next;
         }
-        self.sent = sent;
-        Ok(any)
     }
 
     /// Whether somebody has committed messages since it was last asked.
@@ -140,30 +132,25 @@ impl<'a> Leader<'a> {
         self.changes.wait().now_or_never().is_some()
     }
 
-    async fn claim(&mut self, sent: &mut Vec<i64>) -> Result<Batch> {
+    /// Claims a batch, notes with that that the bus has what is at `sent`, and publishes. Returns where that was.
+    ///
+    /// The bus need not wait until the claim is durable. If it never is, the same events wait still, and get the same
+    /// numbers.
+    async fn bring_next(&mut self, batch: Batch, sent: &[i64]) -> Result<Vec<i64>> {
         self.claim += 1;
-        self.settle_and_claim(sent).await
-    }
-
-    /// Notes that the bus has what is at `sent`, and claims what waits, in one transaction.
-    async fn settle_and_claim(&self, sent: &mut Vec<i64>) -> Result<Batch> {
-        let batch = self.read(self.db.outbox_waiting(BATCH).await?);
-        if sent.is_empty() && batch.is_empty() {
-            return Ok(batch);
-        }
-        let claiming = async |mut tx: Transaction| {
-            self.leadership.fence(&mut tx).await?;
-            let events = batch.events.iter().zip(batch.numbers.iter().copied());
-            let numbers = sequence::assign(&mut tx, events).await?;
-            settle(&mut tx, sent, &batch.refused);
-            let places = batch.places.iter().copied();
-            let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
-            tx.outbox_claim(self.claim, &claims);
-            Ok::<_, Error>(numbers)
-        };
-        let numbers = self.db.transaction(claiming).await?;
-        sent.clear();
-        Ok(batch.numbered(numbers))
+        let mut tx = self.db.begin().await?;
+        self.leadership.fence(&mut tx).await?;
+        let events = batch.events.iter().zip(batch.numbers.iter().copied());
+        let numbers = sequence::assign(&mut tx, events).await?;
+        settle(&mut tx, sent, &batch.refused);
+        let places = batch.places.iter().copied();
+        let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
+        tx.outbox_claim(self.claim, &claims);
+        let batch = batch.numbered(numbers);
+        let (published, claimed) = tokio::join!(self.publish(batch.events), tx.commit());
+        claimed?;
+        published?;
+        Ok(batch.places)
     }
 
     /// Sends what a leader before this has claimed and not settled, or this one before an error.
