@@ -332,11 +332,16 @@ impl Transaction {
         self.state = State::Aborted { again: None };
     }
 
-    /// Runs what was put off.
-    async fn catch_up(&mut self) -> Result<()> {
-        match self.later.is_empty() {
-            true => Ok(()),
-            false => self.execute_all(Vec::new()).await.map(drop),
+    /// Runs what was to be [executed later](Self::execute_later), so that it is known whether all that was done until now
+    /// has succeeded.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); [`Error::Aborted`] where a statement has failed before.
+    pub async fn catch_up(&mut self) -> Result<()> {
+        match (self.state, self.later.is_empty()) {
+            (State::Whole, true) => Ok(()),
+            (State::Whole, false) => self.execute_all(Vec::new()).await.map(drop),
+            (State::Aborted { .. }, _) => Err(Error::Aborted),
         }
     }
 

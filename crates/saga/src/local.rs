@@ -111,7 +111,13 @@ async fn handle(
         "messaging.message.id" = command.id,
         "messaging.message.conversation_id" = record.correlation_id,
     );
-    let work = context.scope(handler.handle(tx, command)).instrument(span);
+    let work = async {
+        let reply = handler.handle(&mut *tx, command).await?;
+        // What it put off, or failed at without saying so, is its failure and not that of the step.
+        tx.catch_up().await?;
+        Ok(reply)
+    };
+    let work = context.scope(work).instrument(span);
     let work = STEPPING.scope(record.id.clone(), work);
     match AssertUnwindSafe(env::timeout(LIMIT, work))
         .catch_unwind()

@@ -26,8 +26,8 @@ const HOUR: Duration = Duration::from_hours(1);
 /// How long a saga may take, on the clock of a server too.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Writes a word down. What begins with `refuse` is refused then; what begins with `stumble`, `panic` or `dawdle` does so when
-/// it is tried for the first time, and `signal` rings the saga's bell.
+/// Writes a word down. What begins with `refuse` is refused then; what begins with `stumble`, `swallow` (a failure), `postpone`
+/// (one), `panic` or `dawdle` does so when it is tried for the first time, and `signal` rings the saga's bell.
 #[derive(Serialize, Deserialize, JsonSchema, Command)]
 #[command("diary-service", "write", crate = saga)]
 struct Write {
@@ -98,6 +98,8 @@ impl<'a> command::Handler<'a, Write> for Writer {
             match verb {
                 "refuse" => return Err(Failure::new("no-wish", "I would rather not.").into()),
                 "stumble" if is_first() => note(tx, &word).await?,
+                "swallow" if is_first() => drop(note(tx, &word).await),
+                "postpone" if is_first() => tx.execute_later(NOTE, params![word.as_str()]),
                 "panic" if is_first() => panic!("what a day"),
                 "dawdle" if is_first() => env::sleep(Duration::from_secs(20)).await,
                 "signal" => {
@@ -126,11 +128,12 @@ impl<'a> command::Handler<'a, Strike> for Writer {
     }
 }
 
+const NOTE: &str = "INSERT INTO diary (position, word)
+                    VALUES ((SELECT coalesce(max(position), 0) + 1 FROM diary), $1)";
+
 /// A word is written once.
 async fn note(tx: &mut Transaction, word: &str) -> data::Result<()> {
-    let insert = "INSERT INTO diary (position, word)
-                  VALUES ((SELECT coalesce(max(position), 0) + 1 FROM diary), $1)";
-    tx.execute(insert, params![word]).await?;
+    tx.execute(NOTE, params![word]).await?;
     Ok(())
 }
 
@@ -262,6 +265,8 @@ on_each_engine!(
     g1_atomic_it_goes_with_the_transaction_of_its_step,
     g5_sagas_end_compensated_by_local_calls,
     g3_once_what_fails_is_undone_alone_and_sent,
+    g3_once_what_hides_its_failure_is_undone_alone_and_sent,
+    g3_once_what_fails_later_is_undone_alone_and_sent,
     g3_once_what_panics_is_undone_alone_and_sent,
     what_would_change_the_saga_itself_is_sent,
     a_step_makes_some_and_sends_the_others,
@@ -298,6 +303,14 @@ async fn g5_sagas_end_compensated_by_local_calls(service: Service) {
 
 async fn g3_once_what_fails_is_undone_alone_and_sent(service: Service) {
     is_undone_alone_and_sent(&service, "stumble b").await;
+}
+
+async fn g3_once_what_hides_its_failure_is_undone_alone_and_sent(service: Service) {
+    is_undone_alone_and_sent(&service, "swallow b").await;
+}
+
+async fn g3_once_what_fails_later_is_undone_alone_and_sent(service: Service) {
+    is_undone_alone_and_sent(&service, "postpone b").await;
 }
 
 async fn g3_once_what_panics_is_undone_alone_and_sent(service: Service) {

@@ -26,7 +26,7 @@ pub(super) const GROUP_SIZE: usize = 256;
 
 /// A group takes no further member beyond this age: it bounds how long the first one waits for the
 /// others.
-pub(super) const GROUP_AGE: Duration = Duration::from_millis(5);
+pub(super) const GROUP_AGE: Duration = Duration::from_millis(10);
 
 pub(super) struct Session {
     // Before the connection, so that the writer's closes last: that one folds the log into the
