@@ -110,7 +110,7 @@ impl Member {
         match self {
             Member::Sqlite(member) => statements
                 .iter()
-                .map(|Statement { sql, params, .. }| member.execute(sql, params))
+                .map(|Statement { sql, params }| member.execute(sql, params))
                 .collect(),
             Member::Postgres(member) => Box::pin(member.execute_all(statements)).await,
         }

@@ -47,8 +47,6 @@ pub struct Transaction {
 pub struct Statement {
     pub(crate) sql: Cow<'static, str>,
     pub(crate) params: Vec<Value>,
-    /// Whether it is one of ours that has a say in the transaction.
-    control: bool,
 }
 
 /// A place in a transaction to come back to: see [`Transaction::savepoint`].
@@ -56,17 +54,7 @@ pub struct Statement {
 pub struct Savepoint {
     name: String,
     outbox: usize,
-    later: usize,
     notified: BTreeSet<&'static str>,
-}
-
-impl Savepoint {
-    fn statement(&self) -> Statement {
-        Statement {
-            control: true,
-            ..Statement::new(format!("SAVEPOINT {}", self.name), [])
-        }
-    }
 }
 
 impl Statement {
@@ -75,14 +63,6 @@ impl Statement {
         Self {
             sql: sql.into(),
             params: params.into(),
-            control: false,
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        match self.control {
-            true => Ok(()),
-            false => refuse_control(&self.sql),
         }
     }
 }
@@ -168,7 +148,7 @@ impl Transaction {
         let mut all = mem::take(&mut self.later);
         let before = all.len();
         all.extend(statements);
-        all.iter().try_for_each(Statement::check)?;
+        refuse_control_in(&all)?;
         let outcome = match all.is_empty() {
             true => Ok(Vec::new()),
             false => self.member()?.execute_all(&all).await,
@@ -216,7 +196,7 @@ impl Transaction {
     /// # use outrigger_data as data;
     /// # use data::params;
     /// # async fn renamed(tx: &mut data::Transaction) -> Result<bool, data::Error> {
-    /// let before = tx.savepoint();
+    /// let before = tx.savepoint().await?;
     /// let rename = "UPDATE users SET name = $2 WHERE id = $1";
     /// let renamed = tx.execute(rename, params!["u1", "taken"]).await;
     /// if let Err(error) = &renamed && error.is_unique_violation() {
@@ -226,38 +206,42 @@ impl Transaction {
     /// renamed.map(|rows| rows == 1)
     /// # }
     /// ```
-    pub fn savepoint(&mut self) -> Savepoint {
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute), also of what was to be [executed later](Self::execute_later).
+    pub async fn savepoint(&mut self) -> Result<Savepoint> {
         self.savepoints += 1;
-        let savepoint = Savepoint {
-            name: format!("part{}", self.savepoints),
+        let name = format!("part{}", self.savepoints);
+        self.start()?;
+        let mut all = mem::take(&mut self.later);
+        refuse_control_in(&all)?;
+        all.push(Statement::new(format!("SAVEPOINT {name}"), []));
+        let outcome = self.member()?.execute_all(&all).await;
+        self.note(outcome)?;
+        Ok(Savepoint {
+            name,
             outbox: self.outbox.len(),
-            later: self.later.len(),
             notified: self.notified.clone(),
-        };
-        // It travels with the statement that follows.
-        self.later.push(savepoint.statement());
-        savepoint
+        })
     }
 
     /// Undoes all that was written, put into the outbox or said since, and has the transaction go on from there, also
     /// after a statement has failed. Savepoints that were made since are gone.
     ///
+    /// On PostgreSQL a statement that was dropped before its answer came is waited for.
+    ///
     /// # Errors
     /// Where what failed has ended the whole transaction: a lost connection, a disk that is full.
     pub async fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
-        let statement = savepoint.statement();
-        let rollback = format!("ROLLBACK TO {}", savepoint.name);
         self.outbox.truncate(savepoint.outbox);
         self.notified = savepoint.notified;
-        if self.later.get(savepoint.later) == Some(&statement) {
-            // Nothing has run since.
-            self.later.truncate(savepoint.later);
-            return Ok(());
-        }
         self.later.clear();
-        self.state = State::Aborted { again: None };
-        let outcome = self.member()?.execute(&rollback, &[]).await;
-        self.note(outcome).map(drop)
+        let again = self.again();
+        self.state = State::Aborted { again };
+        let rollback = format!("ROLLBACK TO {}", savepoint.name);
+        self.member()?.execute(&rollback, &[]).await?;
+        self.state = State::Whole;
+        Ok(())
     }
 
     /// Runs several statements without parameters.
@@ -295,7 +279,7 @@ impl Transaction {
             self.notify(outbox::CHANNEL);
         }
         self.start()?;
-        closing.iter().try_for_each(Statement::check)?;
+        refuse_control_in(&closing)?;
         match self.member.take() {
             Some(member) => member.commit(closing, mem::take(&mut self.notified)).await,
             None => Err(Error::Aborted),
@@ -367,6 +351,11 @@ impl Transaction {
         };
         outcome
     }
+}
+
+fn refuse_control_in(statements: &[Statement]) -> Result<()> {
+    let mut texts = statements.iter().map(|statement| &statement.sql);
+    texts.try_for_each(|sql| refuse_control(sql))
 }
 
 impl Drop for Transaction {

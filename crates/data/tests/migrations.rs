@@ -89,15 +89,15 @@ async fn the_first_steps_are_one_transaction(fixture: Fixture) {
 
 async fn a_step_cannot_commit_on_its_own(fixture: Fixture) {
     let db = fixture.db.clone();
-    let error = db
-        .migrate(&[
-            ENTRIES[0],
-            step(2, "commits", "CREATE TABLE a (x BIGINT); COMMIT;"),
-        ])
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Migration { .. }), "{error:?}");
-    db.begin().await.unwrap().commit().await.unwrap();
+    for sql in [
+        "CREATE TABLE a (x BIGINT); COMMIT;",
+        "CREATE TABLE b (x BIGINT); COMMIT; BEGIN;",
+    ] {
+        let steps = [ENTRIES[0], step(2, "commits", sql)];
+        let error = db.migrate(&steps).await.unwrap_err();
+        assert!(matches!(error, Error::Migration { .. }), "{sql}: {error:?}");
+        db.begin().await.unwrap().commit().await.unwrap();
+    }
 }
 
 async fn deferred_constraints_are_refused_because_they_would_fail_a_whole_group(fixture: Fixture) {

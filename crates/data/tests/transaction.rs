@@ -24,6 +24,7 @@ on_each_engine!(
     after_a_failed_statement_nothing_but_rolling_back_is_possible,
     g1_atomic_what_failed_after_a_savepoint_is_undone_alone,
     g1_atomic_what_was_to_run_later_is_undone_with_its_part,
+    g1_atomic_whatever_fails_first_after_a_savepoint_is_undone_alone,
     rolling_back_to_a_savepoint_undoes_those_after_it,
     parameters_are_numbered_and_counted,
     a_statement_cannot_end_the_transaction_of_the_group,
@@ -190,7 +191,7 @@ async fn g1_atomic_what_failed_after_a_savepoint_is_undone_alone(fixture: Fixtur
     let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     write_everything(&mut tx).await;
-    let before = tx.savepoint();
+    let before = tx.savepoint().await.unwrap();
     insert(&mut tx, 2).await.unwrap();
     tx.enqueue(message(2));
     tx.cancel_timer("t");
@@ -209,10 +210,10 @@ async fn g1_atomic_what_was_to_run_later_is_undone_with_its_part(fixture: Fixtur
     let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
     tx.execute_later(INSERT, params![1, "x"]);
-    let before = tx.savepoint();
+    let before = tx.savepoint().await.unwrap();
     tx.execute_later(INSERT, params![2, "x"]);
     tx.rollback_to(before).await.unwrap();
-    let before = tx.savepoint();
+    let before = tx.savepoint().await.unwrap();
     insert(&mut tx, 3).await.unwrap();
     tx.execute_later(INSERT, params![4, "x"]);
     tx.rollback_to(before).await.unwrap();
@@ -221,19 +222,38 @@ async fn g1_atomic_what_was_to_run_later_is_undone_with_its_part(fixture: Fixtur
     assert_eq!(entries(&db).await, [1]);
 }
 
+async fn g1_atomic_whatever_fails_first_after_a_savepoint_is_undone_alone(fixture: Fixture) {
+    let db = fixture.db.clone();
+    let mut tx = db.begin().await.unwrap();
+    tx.execute_later(INSERT, params![1, "x"]);
+    for (sql, params) in [
+        ("INSERT INTO nowhere VALUES ($1)", params![2].to_vec()),
+        (INSERT, params![2].to_vec()),
+        ("COMMIT", Vec::new()),
+    ] {
+        let before = tx.savepoint().await.unwrap();
+        tx.execute_later(INSERT, params![2, "x"]);
+        tx.execute(sql, &params).await.unwrap_err();
+        tx.rollback_to(before).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+
+    assert_eq!(entries(&db).await, [1]);
+}
+
 async fn rolling_back_to_a_savepoint_undoes_those_after_it(fixture: Fixture) {
     let db = fixture.db.clone();
     let mut tx = db.begin().await.unwrap();
-    let first = tx.savepoint();
+    let first = tx.savepoint().await.unwrap();
     insert(&mut tx, 1).await.unwrap();
-    let second = tx.savepoint();
+    let second = tx.savepoint().await.unwrap();
     insert(&mut tx, 2).await.unwrap();
     tx.rollback_to(second).await.unwrap();
-    let _kept = tx.savepoint();
+    let _kept = tx.savepoint().await.unwrap();
     insert(&mut tx, 3).await.unwrap();
     tx.rollback_to(first).await.unwrap();
     insert(&mut tx, 4).await.unwrap();
-    let _kept = tx.savepoint();
+    let _kept = tx.savepoint().await.unwrap();
     insert(&mut tx, 5).await.unwrap();
     tx.commit().await.unwrap();
 

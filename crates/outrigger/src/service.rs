@@ -143,7 +143,8 @@ impl Service {
     /// Handles a command of a saga: `async fn(Context, &mut Transaction, C) -> Result<C::Reply, command::Error>`.
     ///
     /// The reply commits with what the handler wrote. A refusal commits too; any other error rolls back, and
-    /// the command comes again.
+    /// the command comes again. Where a saga of this service calls it, it runs in the transaction of the saga's step
+    /// ([`Sagas::command`]).
     #[must_use]
     pub fn command<C, H>(mut self, handler: H) -> Self
     where

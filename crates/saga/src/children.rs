@@ -1,7 +1,7 @@
 //! Child sagas: commands of a service to itself, whose reply is the end of a saga.
 //!
 //! So a child is started, answered and undone as any step is: by messages through the outbox, each in a transaction
-//! of its own. No transaction ever holds two sagas, whose order another could cross.
+//! of its own, which holds no other saga whose order another could cross.
 
 use data::Transaction;
 use env::{BoxError, RequestContext};

@@ -136,7 +136,8 @@ async fn advance(
     let mut local = LocalCalls::new(&registry.commands);
     let progress = loop {
         let (step, commands) = take_step(definition, record, &journal, tx.owner());
-        let mut answers = call(tx, record, &journal, commands, &mut local).await?;
+        let sent = step.effects.iter().filter(|effect| effect.is_sent());
+        let mut answers = call(tx, record, &journal, sent.zip(commands), &mut local).await?;
         schedule(tx, &record.id, &step.effects, &answers)?;
         let known = journal.len();
         journal.extend(step.entries);
@@ -168,7 +169,7 @@ fn take_step(
     record: &mut Record,
     journal: &[Entry],
     service: &str,
-) -> (Step, Vec<(u32, CloudEvent)>) {
+) -> (Step, Vec<CloudEvent>) {
     let step = match definition {
         Some(definition) => step::step(definition, &record.input, journal, Fresh::draw()),
         None => Step::parked(format!(
@@ -196,22 +197,24 @@ async fn call(
     tx: &mut Transaction,
     record: &Record,
     journal: &[Entry],
-    commands: Vec<(u32, CloudEvent)>,
+    commands: impl Iterator<Item = (&Effect, CloudEvent)>,
     local: &mut LocalCalls<'_>,
 ) -> Result<Vec<Entry>> {
     let mut answers = Vec::new();
     // None overtakes one that was sent to the same service.
     let own = wire::commands_of(tx.owner());
     let mut in_turn = !journal::is_under_way(journal, tx.owner());
-    for (seq, command) in commands {
+    for (effect, mut command) in commands {
         let answer = match in_turn {
-            true => local.make(tx, record, seq, &command).await?,
+            true => local.make(tx, record, effect.seq(), &command).await?,
             false => None,
         };
         match answer {
             Some(answer) => answers.push(answer),
             None => {
                 in_turn &= !command.kind.starts_with(&own);
+                // Its time begins now: local calls may have taken some.
+                command.expirytime = expiry(record, effect);
                 context(record)
                     .scope(async { tx.publish_raw(command) })
                     .await?;
@@ -268,28 +271,24 @@ async fn settle(tx: &mut Transaction, record: &Record, journal: &[Entry]) -> Res
 }
 
 /// The commands among `effects`, once it is certain that all of them can be sent.
-fn commands(
-    record: &Record,
-    effects: &[Effect],
-    starter: &str,
-) -> events::Result<Vec<(u32, CloudEvent)>> {
+fn commands(record: &Record, effects: &[Effect], starter: &str) -> events::Result<Vec<CloudEvent>> {
     let (id, mut commands) = (&record.id, Vec::new());
     for effect in effects {
-        let (seq, mut command) = match effect {
+        let mut command = match effect {
             Effect::Send {
                 seq, topic, data, ..
-            } => (*seq, wire::command(id, *seq, topic, data.clone(), starter)),
+            } => wire::command(id, *seq, topic, data.clone(), starter),
             Effect::Start {
                 seq, saga, input, ..
-            } => (*seq, children::start(id, *seq, saga, input, starter)),
-            Effect::Revert { seq, of, .. } => (*seq, children::revert(id, *seq, *of, starter)),
+            } => children::start(id, *seq, saga, input, starter),
+            Effect::Revert { seq, of, .. } => children::revert(id, *seq, *of, starter),
             Effect::Listen { .. } | Effect::Wake { .. } | Effect::Deadline { .. } => continue,
         };
         command.expirytime = expiry(record, effect);
         starter.clone_into(&mut command.source);
         command.traceparent = trace(record);
         command.to_json()?;
-        commands.push((seq, command));
+        commands.push(command);
     }
     Ok(commands)
 }

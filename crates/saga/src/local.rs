@@ -2,26 +2,43 @@
 //!
 //! What is guaranteed is what is guaranteed of a command that is sent: it takes effect once, together with the line of the
 //! journal that says how it was answered, and after those that the saga sent before it. A handler that fails, panics or
-//! takes long takes nothing with it: what it wrote is undone, and the command is sent.
+//! takes long takes nothing with it: what it wrote is undone, and the command is sent. Where the whole transaction fails
+//! over that, because the database does not let go of what the handler asked, the next attempt at the step sends the command.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Weak, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use data::Transaction;
-use env::{BoxError, RequestContext};
+use env::{BoxError, Instant, RequestContext, Timestamp};
 use events::CloudEvent;
 use futures::{FutureExt, future::BoxFuture};
 use tracing::Instrument;
 
 use crate::{Entry, Error, Result, store::Record, wire::Reply};
 
-/// A step makes so many local calls; those that follow are sent. It bounds how long its transaction takes.
+/// A transaction makes so many local calls; those that follow are sent. It bounds how long a saga without an end goes on in it.
 const CALLS: u32 = 16;
-/// How long a handler may take. One that takes longer has its command sent, and then the time of any handler.
+/// How long the local calls of a transaction may take together. What is not done by then is sent, and its handler has the time of any.
 const LIMIT: Duration = Duration::from_secs(5);
+/// For how long a command is sent whose handler took longer.
+const PAUSE: Duration = Duration::from_mins(1);
 
 tokio::task_local! {
     /// The saga whose step makes a local call.
-    static STEPPING: String;
+    static STEPPING: Arc<Stepping>;
+}
+
+struct Stepping {
+    saga: String,
+    /// Whether the handler has tried to change it.
+    reentered: AtomicBool,
 }
 
 /// A handler of commands that can do them in the transaction of a step.
@@ -34,14 +51,43 @@ pub(crate) trait Local: Send + Sync {
     ) -> BoxFuture<'a, Result<Reply, BoxError>>;
 }
 
-/// The handlers of a service, by the types of their commands, while they are there: a handler may know the sagas that know
-/// it.
-pub(crate) type Commands = BTreeMap<String, Weak<dyn Local>>;
+/// The handlers of a service, by the types of their commands.
+pub(crate) type Commands = BTreeMap<String, Arc<Participant>>;
+
+/// A handler of this process.
+pub(crate) struct Participant {
+    /// While it is there: it may know the sagas that know it.
+    handler: Weak<dyn Local>,
+    /// Until when its commands are sent, in milliseconds since 1970.
+    sent_until: AtomicI64,
+}
+
+impl Participant {
+    pub(crate) fn new(handler: Weak<dyn Local>) -> Arc<Self> {
+        let sent_until = AtomicI64::new(0);
+        Arc::new(Self {
+            handler,
+            sent_until,
+        })
+    }
+
+    fn handler(&self) -> Option<Arc<dyn Local>> {
+        let is_sent = env::now().as_millisecond() < self.sent_until.load(Ordering::Relaxed);
+        self.handler.upgrade().filter(|_| !is_sent)
+    }
+
+    fn pause(&self) {
+        let until = env::now().saturating_add(PAUSE);
+        let until = until.unwrap_or(Timestamp::MAX).as_millisecond();
+        self.sent_until.store(until, Ordering::Relaxed);
+    }
+}
 
 /// The local calls of one transaction.
 pub(crate) struct LocalCalls<'a> {
     commands: &'a Commands,
     left: u32,
+    until: Instant,
 }
 
 impl<'a> LocalCalls<'a> {
@@ -51,6 +97,7 @@ impl<'a> LocalCalls<'a> {
         Self {
             commands,
             left: if nested { 0 } else { CALLS },
+            until: env::instant() + LIMIT,
         }
     }
 
@@ -62,19 +109,38 @@ impl<'a> LocalCalls<'a> {
         seq: u32,
         command: &CloudEvent,
     ) -> Result<Option<Entry>> {
-        let Some(handler) = self.commands.get(&command.kind).and_then(Weak::upgrade) else {
+        let Some(participant) = self.commands.get(&command.kind) else {
             return Ok(None);
         };
+        let Some(handler) = participant.handler() else {
+            return Ok(None);
+        };
+        let left = self.until.saturating_duration_since(env::instant());
         let expired = command.time_left().is_some_and(|left| left.is_zero());
-        if self.left == 0 || expired {
+        if self.left == 0 || left.is_zero() || expired {
             return Ok(None);
         }
         self.left -= 1;
-        let before = tx.savepoint();
-        let error = match handle(tx, record, &*handler, command).await {
-            Ok(reply) => return Ok(Some(reply.entry(seq))),
-            Err(error) => error,
+        let before = tx.savepoint().await?;
+        let handling = handle(tx, record, &*handler, command);
+        let error = match AssertUnwindSafe(env::timeout(left, handling))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(Ok(reply))) => return Ok(Some(reply.entry(seq))),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(late)) => {
+                participant.pause();
+                late.into()
+            }
+            Err(_) => "the handler panicked".into(),
         };
+        if tx.rollback_to(before).await.is_err() {
+            return Err(Error::Local {
+                command: command.kind.clone(),
+                source: error,
+            });
+        }
         tracing::warn!(
             saga = record.saga,
             id = record.id,
@@ -82,17 +148,11 @@ impl<'a> LocalCalls<'a> {
             error = env::chain(error.as_ref()),
             "a local call failed: its command is sent"
         );
-        match tx.rollback_to(before).await {
-            Ok(()) => Ok(None),
-            Err(_) => Err(Error::Local {
-                command: command.kind.clone(),
-                source: error,
-            }),
-        }
+        Ok(None)
     }
 }
 
-/// Has the handler do a command, as the request of the saga, for as long as it may take; survives its panic.
+/// Has the handler do a command, as the request of the saga.
 async fn handle(
     tx: &mut Transaction,
     record: &Record,
@@ -111,26 +171,33 @@ async fn handle(
         "messaging.message.id" = command.id,
         "messaging.message.conversation_id" = record.correlation_id,
     );
-    let work = async {
-        let reply = handler.handle(&mut *tx, command).await?;
-        // What it put off, or failed at without saying so, is its failure and not that of the step.
-        tx.catch_up().await?;
-        Ok(reply)
-    };
-    let work = context.scope(work).instrument(span);
-    let work = STEPPING.scope(record.id.clone(), work);
-    match AssertUnwindSafe(env::timeout(LIMIT, work))
-        .catch_unwind()
-        .await
-    {
-        Ok(answered) => answered?,
-        Err(_) => Err("the handler panicked".into()),
+    let stepping = Arc::new(Stepping {
+        saga: record.id.clone(),
+        reentered: AtomicBool::new(false),
+    });
+    let work = context
+        .scope(handler.handle(&mut *tx, command))
+        .instrument(span);
+    let reply = STEPPING.scope(Arc::clone(&stepping), work).await?;
+    // What it put off, or failed at without saying so, is its failure and not that of the step.
+    tx.catch_up().await?;
+    match stepping.reentered.load(Ordering::Relaxed) {
+        true => Err(Error::UnderWay {
+            id: record.id.clone(),
+        }
+        .into()),
+        false => Ok(reply),
     }
 }
 
 /// Refuses to change a saga whose step makes a local call: that step would overwrite it.
 pub(crate) fn refuse_reentry(id: &str) -> Result<()> {
-    match STEPPING.try_with(|stepping| stepping == id) {
+    let refused = STEPPING.try_with(|stepping| {
+        let reenters = stepping.saga == id;
+        stepping.reentered.fetch_or(reenters, Ordering::Relaxed);
+        reenters
+    });
+    match refused {
         Ok(true) => Err(Error::UnderWay { id: id.to_owned() }),
         _ => Ok(()),
     }

@@ -18,6 +18,7 @@ use crate::{
     Command, Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, children,
     command::{self, Answering},
     driver::{self, Registry},
+    local::{Local, Participant},
     signals,
     step::Progress,
     store::{self, Record},
@@ -84,9 +85,9 @@ impl Sagas {
     /// Adds `handler` for the command `C` to `handlers`, as [`command::handle`] does. Sagas of this service that call it
     /// have it done in the transaction of their step instead of by a message, for as long as these handlers are there.
     ///
-    /// It sees what that transaction has written, and takes effect with it. Where it fails, panics or takes longer than five
-    /// seconds, what it wrote is undone and the command is sent; so it is where one is under way that the saga sent
-    /// before.
+    /// It sees what that transaction has written (a query beside it does not), and takes effect with it. Where it fails,
+    /// panics or takes longer than five seconds, what it wrote is undone and the command is sent; so it is where one is
+    /// under way that the saga sent before.
     #[must_use]
     pub fn command<C, H>(&self, handlers: Handlers, handler: H) -> Handlers
     where
@@ -94,10 +95,11 @@ impl Sagas {
         H: for<'a> command::Handler<'a, C>,
     {
         let answering = Answering::<C, H>::new(handler);
-        let local = Arc::downgrade(&answering);
+        let local: Arc<dyn Local> = answering.clone();
+        let participant = Participant::new(Arc::downgrade(&local));
         Arc::make_mut(&mut self.registry())
             .commands
-            .insert(command::topic::<C>(), local);
+            .insert(command::topic::<C>(), participant);
         command::add(handlers, answering)
     }
 
@@ -109,7 +111,7 @@ impl Sagas {
     ///
     /// # Errors
     /// [`Error::AlreadyStarted`], after which `tx` may go on; [`Error::NotRegistered`], [`Error::InvalidId`],
-    /// [`Error::Encode`], [`Error::Database`].
+    /// [`Error::Encode`], [`Error::Publish`], [`Error::Local`], [`Error::Database`].
     pub async fn start<I: Input>(&self, tx: &mut Transaction, id: &str, input: I) -> Result<()> {
         self.launch(tx, id, input, None).await
     }

@@ -126,6 +126,26 @@ pub enum Expiry {
 }
 
 impl Effect {
+    /// Which step it is of.
+    pub(crate) fn seq(&self) -> u32 {
+        match self {
+            Self::Send { seq, .. }
+            | Self::Start { seq, .. }
+            | Self::Revert { seq, .. }
+            | Self::Listen { seq, .. }
+            | Self::Wake { seq, .. }
+            | Self::Deadline { seq, .. } => *seq,
+        }
+    }
+
+    /// Whether it is a command.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(
+            self,
+            Self::Send { .. } | Self::Start { .. } | Self::Revert { .. }
+        )
+    }
+
     /// When it counts as unanswered, and which step that answers; `None` where it may take as long as it takes.
     pub fn timer(&self) -> Option<(u32, Duration)> {
         match self {

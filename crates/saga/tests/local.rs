@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Writes a word down. What begins with `refuse` is refused then; what begins with `stumble`, `swallow` (a failure), `postpone`
-/// (one), `panic` or `dawdle` does so when it is tried for the first time, and `signal` rings the saga's bell.
+/// (one), `nowhere` (it writes to), `panic` or `dawdle` does so when it is tried for the first time, and `signal` rings the saga's bell.
 #[derive(Serialize, Deserialize, JsonSchema, Command)]
 #[command("diary-service", "write", crate = saga)]
 struct Write {
@@ -92,20 +92,25 @@ impl<'a> command::Handler<'a, Write> for Writer {
     fn handle(&self, tx: &'a mut Transaction, Write { saga, word }: Write) -> Self::Future {
         let Self { sagas, tries } = self.clone();
         async move {
-            note(tx, &word).await?;
             let (verb, _) = word.split_once(' ').unwrap_or((&word, ""));
+            if verb != "nowhere" {
+                note(tx, &word).await?;
+            }
             let is_first = || tries.fetch_add(1, Ordering::SeqCst) == 0;
             match verb {
                 "refuse" => return Err(Failure::new("no-wish", "I would rather not.").into()),
+                "nowhere" if is_first() => _ = tx.execute("DELETE FROM nowhere", params![]).await?,
                 "stumble" if is_first() => note(tx, &word).await?,
                 "swallow" if is_first() => drop(note(tx, &word).await),
                 "postpone" if is_first() => tx.execute_later(NOTE, params![word.as_str()]),
                 "panic" if is_first() => panic!("what a day"),
                 "dawdle" if is_first() => env::sleep(Duration::from_secs(20)).await,
+                "nowhere" => note(tx, &word).await?,
                 "signal" => {
                     let by = word.clone();
                     let rung = Rung { bell: saga, by };
-                    sagas.signal(tx, &rung.bell, &rung).await?;
+                    // As one does who does not care: what failed is not forgotten for that.
+                    drop(sagas.signal(tx, &rung.bell, &rung).await);
                 }
                 _ => {}
             }
@@ -267,6 +272,7 @@ on_each_engine!(
     g3_once_what_fails_is_undone_alone_and_sent,
     g3_once_what_hides_its_failure_is_undone_alone_and_sent,
     g3_once_what_fails_later_is_undone_alone_and_sent,
+    g3_once_what_fails_first_of_all_is_undone_alone_and_sent,
     g3_once_what_panics_is_undone_alone_and_sent,
     what_would_change_the_saga_itself_is_sent,
     a_step_makes_some_and_sends_the_others,
@@ -311,6 +317,10 @@ async fn g3_once_what_hides_its_failure_is_undone_alone_and_sent(service: Servic
 
 async fn g3_once_what_fails_later_is_undone_alone_and_sent(service: Service) {
     is_undone_alone_and_sent(&service, "postpone b").await;
+}
+
+async fn g3_once_what_fails_first_of_all_is_undone_alone_and_sent(service: Service) {
+    is_undone_alone_and_sent(&service, "nowhere b").await;
 }
 
 async fn g3_once_what_panics_is_undone_alone_and_sent(service: Service) {

@@ -2,8 +2,9 @@
 //!
 //! On PostgreSQL a message can become visible after one with a higher number (its transaction
 //! committed later), so no place in the table says what is still to be done: each row does. The
-//! leader claims rows before it sends them, and marks them after. What is claimed and not settled
-//! when a leader takes over may be on the bus or not, and is sent again before anything else.
+//! leader claims rows before it sends them (on SQLite, where that cannot be, at the same time), and marks
+//! them after. What is claimed and not settled when a leader takes over may be on the bus or not, and is
+//! sent again before anything else.
 //!
 //! What was settled stays for a while, and so do the rows' former versions. A plan that reads them gets slower with every
 //! message, and PostgreSQL knows little of a table that grows. So each statement gives bounds of places: then it expects

@@ -57,11 +57,10 @@ impl Member {
             .connection
             .batch("SET LOCAL statement_timeout = 0")
             .await?;
+        lease.connection.batch("SAVEPOINT text").await?;
         lease.connection.batch(sql).await?;
-        // It is refused outside a transaction: so the text has ended none.
-        let within = lease
-            .connection
-            .batch("SAVEPOINT within; RELEASE SAVEPOINT within");
+        // A text that has ended the transaction has ended this too.
+        let within = lease.connection.batch("RELEASE SAVEPOINT text");
         within.await.map_err(|_| Error::TransactionControl {
             sql: sql.to_owned(),
         })

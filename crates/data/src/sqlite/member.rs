@@ -1,4 +1,4 @@
-//! One transaction: a member of a group, from its savepoint to its acknowledgement.
+//! One transaction: a member of a group, from its beginning to its acknowledgement.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Member {
     writer: Arc<Writer>,
     session: Option<Box<Session>>,
-    /// There is a savepoint to end.
+    /// There is something to end.
     begun: bool,
 }
 
@@ -65,7 +65,7 @@ impl Member {
         closing: Vec<Statement>,
         notified: BTreeSet<&'static str>,
     ) -> Result<()> {
-        for Statement { sql, params, .. } in closing {
+        for Statement { sql, params } in closing {
             self.execute(&sql, &params)?;
         }
         let ending = self.session()?.keep(notified)?;

@@ -164,15 +164,17 @@ impl Session {
     }
 
     pub(super) fn batch(&mut self, sql: &str) -> Result<()> {
+        self.run_within("SAVEPOINT text")?;
         let outcome = statement::batch(&self.connection, sql);
-        if outcome.is_ok() && self.connection.is_autocommit() {
+        outcome.inspect_err(|error| self.notice(error))?;
+        // A text that has ended the transaction has ended this too.
+        self.run("RELEASE text").map_err(|_| {
             let error = Error::TransactionControl {
                 sql: sql.to_owned(),
             };
             self.lose(&error);
-            return Err(error);
-        }
-        outcome.inspect_err(|error| self.notice(error))
+            error
+        })
     }
 
     /// Ends a member that keeps what it wrote. After an error it is still to be undone.

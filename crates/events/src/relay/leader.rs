@@ -3,17 +3,19 @@
 use std::mem;
 
 use data::{
-    Changes, Database, Leadership, Transaction,
+    Changes, Database, Engine, Leadership, Transaction,
     outbox::sending::{Claim, Unsent},
 };
 use env::chain;
 use futures::FutureExt;
 
 use super::{Options, Published};
-use crate::{Bus, CloudEvent, Error, Result, sequence};
+use crate::{Bus, CloudEvent, Error, Result, error::is_conflict, sequence};
 
 /// How many events are brought at once.
 const BATCH: u32 = 256;
+/// How often a claim that met another transaction runs at most.
+const RUNS: u32 = 8;
 
 pub(super) struct Leader<'a> {
     pub(super) db: &'a Database,
@@ -133,11 +135,35 @@ impl<'a> Leader<'a> {
     }
 
     /// Claims a batch, notes with that that the bus has what is at `sent`, and publishes. Returns where that was.
-    ///
-    /// The bus need not wait until the claim is durable. If it never is, the same events wait still, and get the same
-    /// numbers.
     async fn bring_next(&mut self, batch: Batch, sent: &[i64]) -> Result<Vec<i64>> {
         self.claim += 1;
+        let mut runs = 1;
+        let (tx, numbers) = loop {
+            match self.claim(&batch, sent).await {
+                Err(error) if runs < RUNS && is_conflict(&error) => runs += 1,
+                claimed => break claimed?,
+            }
+        };
+        let batch = batch.numbered(numbers);
+        match tx.engine() {
+            // The bus need not wait until the claim is durable: if it never is, the same events wait still, in the same
+            // order, and get the same numbers.
+            Engine::Sqlite => {
+                let (published, claimed) = tokio::join!(self.publish(batch.events), tx.commit());
+                claimed?;
+                published?;
+            }
+            // Here one may become visible before them.
+            _ => {
+                tx.commit().await?;
+                self.publish(batch.events).await?;
+            }
+        }
+        Ok(batch.places)
+    }
+
+    /// The transaction that claims a batch, and the numbers of its events.
+    async fn claim(&self, batch: &Batch, sent: &[i64]) -> Result<(Transaction, Vec<Option<i64>>)> {
         let mut tx = self.db.begin().await?;
         self.leadership.fence(&mut tx).await?;
         let events = batch.events.iter().zip(batch.numbers.iter().copied());
@@ -146,11 +172,7 @@ impl<'a> Leader<'a> {
         let places = batch.places.iter().copied();
         let claims: Vec<Claim> = places.zip(numbers.iter().copied()).collect();
         tx.outbox_claim(self.claim, &claims);
-        let batch = batch.numbered(numbers);
-        let (published, claimed) = tokio::join!(self.publish(batch.events), tx.commit());
-        claimed?;
-        published?;
-        Ok(batch.places)
+        Ok((tx, numbers))
     }
 
     /// Sends what a leader before this has claimed and not settled, or this one before an error.

@@ -79,7 +79,7 @@ impl Connection {
 
     async fn prepare_all(&mut self, statements: &[Statement]) -> Result<Vec<Prepared>> {
         let mut prepared = Vec::with_capacity(statements.len());
-        for Statement { sql, params, .. } in statements {
+        for Statement { sql, params } in statements {
             let statement = self.prepare(sql, params).await;
             prepared.push(self.note(sql, statement)?);
         }
@@ -111,7 +111,7 @@ impl Connection {
             }
         });
         let mut counts = Vec::with_capacity(statements.len());
-        for (Statement { sql, params, .. }, Prepared { statement, .. }) in
+        for (Statement { sql, params }, Prepared { statement, .. }) in
             statements.iter().zip(prepared)
         {
             let mut count = sent(async move {
