@@ -1,6 +1,7 @@
 //! Order sagas, from their start to their end, on embedded parts and on servers, beside Restate.
 //!
-//! The saga is the same everywhere: reserve, charge, confirm, each a step that another service takes; of ten orders one is
+//! The saga is the same everywhere: reserve and charge, which other services do, and confirm, which the service does that
+//! has the saga: a call like the others on Restate, and on our side part of the saga's transaction. Of ten orders one is
 //! declined, and what was reserved is released. Ours write a row in each step; those of Restate do nothing, which is to
 //! its advantage. Beside that the same on Restate with steps that no service takes, which its handler does on the spot.
 //!

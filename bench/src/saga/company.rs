@@ -129,10 +129,7 @@ impl Company {
         let ordering = sagas.handlers(Handlers::new());
         let reserving = command::handle::<ReserveItems, _>(Handlers::new(), reserve);
         let parts = [
-            (
-                &orders,
-                sagas.command::<ConfirmOrder, _>(ordering, confirm),
-            ),
+            (&orders, sagas.command::<ConfirmOrder, _>(ordering, confirm)),
             (
                 &inventory,
                 command::handle::<ReleaseItems, _>(reserving, release),
