@@ -16,9 +16,9 @@
 //!
 //! Events are claimed in batches, and a batch is sent once the bus has all of the one before, which is noted in the
 //! transaction that claims. Where nothing comes next, it is noted a moment later, with what has come until then. On
-//! SQLite the bus has a batch while its claim is made durable (docs/decisions/0039). After an error nothing is known but what the database says: what is
-//! claimed and not settled is sent again first, in the order in which it was claimed. All that is asked of the
-//! [bus](Bus::publish) for this is that sending again is safe.
+//! SQLite the bus is given a batch while its claim is made durable (docs/decisions/0039). After an error nothing is
+//! known but what the database says: what is claimed and not settled is sent again first, in the order in which it was
+//! claimed. All that is asked of the [bus](Bus::publish) for this is that sending again is safe.
 //!
 //! Who commits in this process wakes the relay; other processes do so where the engine allows it. Neither is relied
 //! on: the outbox is looked at unasked, often after there was something, and less and less after that.

@@ -3,7 +3,6 @@
 use std::{
     error::Error as StdError,
     fmt,
-    iter::successors,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -115,9 +114,7 @@ impl Upload {
 
 /// Each boxed body adds a wrapper of its own around an error.
 fn fault_of(error: &Error) -> Fault {
-    let error: &(dyn StdError + 'static) = error;
-    let causes = successors(Some(error), |error| (*error).source());
-    let mut faults = causes.filter_map(|cause| cause.downcast_ref().copied());
+    let mut faults = env::causes(error).filter_map(|cause| cause.downcast_ref().copied());
     faults.next().unwrap_or(Fault::BrokenOff)
 }
 

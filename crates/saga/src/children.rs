@@ -33,16 +33,12 @@ struct Revert {
     of: u32,
 }
 
-fn topic(service: &str, action: &str) -> String {
-    format!("saga.{service}.{action}")
-}
-
 fn start_topic(service: &str) -> String {
-    topic(service, "start-child")
+    wire::topic(service, "start-child")
 }
 
 fn revert_topic(service: &str) -> String {
-    topic(service, "revert-child")
+    wire::topic(service, "revert-child")
 }
 
 fn child_id(parent: &str, seq: u32) -> String {

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Failure,
     local::Local,
-    wire::{Reply, ReplyTo},
+    wire::{self, Reply, ReplyTo},
 };
 
 /// Something that a service does when a saga asks for it. Derived where the command is defined:
@@ -55,7 +55,7 @@ pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
 
 /// The type of the event that carries the command.
 pub fn topic<C: Command>() -> String {
-    format!("saga.{}.{}", C::SERVICE, C::ACTION)
+    wire::topic(C::SERVICE, C::ACTION)
 }
 
 /// Why a command was not done.

@@ -201,12 +201,15 @@ async fn call(
     local: &mut LocalCalls<'_>,
 ) -> Result<Vec<Entry>> {
     let mut answers = Vec::new();
-    // None overtakes one that was sent to the same service.
+    // None overtakes one that this step sends to the same service.
     let own = wire::commands_of(tx.owner());
-    let mut in_turn = !journal::is_under_way(journal, tx.owner());
+    let mut in_turn = true;
     for (effect, mut command) in commands {
         let answer = match in_turn {
-            true => local.make(tx, record, effect.seq(), &command).await?,
+            true => {
+                let seq = effect.seq();
+                local.make(tx, record, journal, seq, &command).await?
+            }
             false => None,
         };
         match answer {

@@ -1,7 +1,5 @@
 //! What can go wrong around sagas. What goes wrong inside one parks it, with the reason.
 
-use std::{error::Error as StdError, iter::successors};
-
 /// Why something could not be done for a saga.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -130,11 +128,8 @@ impl Error {
             Self::Database(error) => error.is_retryable(),
             Self::Publish(error) => error.is_retryable(),
             Self::Overtaken { .. } => true,
-            Self::Local { source, .. } => {
-                let first: &(dyn StdError + 'static) = source.as_ref();
-                let mut causes = successors(Some(first), |cause| (*cause).source());
-                causes.any(|cause| cause.downcast_ref().is_some_and(data::Error::is_retryable))
-            }
+            Self::Local { source, .. } => env::causes(source.as_ref())
+                .any(|cause| cause.downcast_ref().is_some_and(data::Error::is_retryable)),
             _ => false,
         }
     }

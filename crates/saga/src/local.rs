@@ -21,7 +21,7 @@ use events::CloudEvent;
 use futures::{FutureExt, future::BoxFuture};
 use tracing::Instrument;
 
-use crate::{Entry, Error, Result, store::Record, wire::Reply};
+use crate::{Entry, Error, Result, journal, store::Record, wire::Reply};
 
 /// A transaction makes so many local calls; those that follow are sent. It bounds how long a saga without an end goes on in it.
 const CALLS: u32 = 16;
@@ -52,17 +52,17 @@ pub(crate) trait Local: Send + Sync {
 }
 
 /// The handlers of a service, by the types of their commands.
-pub(crate) type Commands = BTreeMap<String, Arc<Participant>>;
+pub(crate) type Commands = BTreeMap<String, Arc<LocalHandler>>;
 
 /// A handler of this process.
-pub(crate) struct Participant {
+pub(crate) struct LocalHandler {
     /// While it is there: it may know the sagas that know it.
     handler: Weak<dyn Local>,
     /// Until when its commands are sent, in milliseconds since 1970.
     sent_until: AtomicI64,
 }
 
-impl Participant {
+impl LocalHandler {
     pub(crate) fn new(handler: Weak<dyn Local>) -> Arc<Self> {
         let sent_until = AtomicI64::new(0);
         Arc::new(Self {
@@ -101,23 +101,26 @@ impl<'a> LocalCalls<'a> {
         }
     }
 
-    /// Makes the call at `seq`; its answer. `None` where the command has to be sent.
+    /// Makes the call at `seq`, after `journal`; its answer. `None` where the command has to be sent, be it for one that is
+    /// under way and must not be overtaken.
     pub(crate) async fn make(
         &mut self,
         tx: &mut Transaction,
         record: &Record,
+        journal: &[Entry],
         seq: u32,
         command: &CloudEvent,
     ) -> Result<Option<Entry>> {
-        let Some(participant) = self.commands.get(&command.kind) else {
+        let Some(local) = self.commands.get(&command.kind) else {
             return Ok(None);
         };
-        let Some(handler) = participant.handler() else {
+        let Some(handler) = local.handler() else {
             return Ok(None);
         };
         let left = self.until.saturating_duration_since(env::instant());
         let expired = command.time_left().is_some_and(|left| left.is_zero());
-        if self.left == 0 || left.is_zero() || expired {
+        if self.left == 0 || left.is_zero() || expired || journal::is_under_way(journal, tx.owner())
+        {
             return Ok(None);
         }
         self.left -= 1;
@@ -130,7 +133,7 @@ impl<'a> LocalCalls<'a> {
             Ok(Ok(Ok(reply))) => return Ok(Some(reply.entry(seq))),
             Ok(Ok(Err(error))) => error,
             Ok(Err(late)) => {
-                participant.pause();
+                local.pause();
                 late.into()
             }
             Err(_) => "the handler panicked".into(),

@@ -18,7 +18,7 @@ use crate::{
     Command, Definition, Entry, Error, Failure, Input, Outcome, Result, Saga, children,
     command::{self, Answering},
     driver::{self, Registry},
-    local::{Local, Participant},
+    local::{Local, LocalHandler},
     signals,
     step::Progress,
     store::{self, Record},
@@ -96,10 +96,10 @@ impl Sagas {
     {
         let answering = Answering::<C, H>::new(handler);
         let local: Arc<dyn Local> = answering.clone();
-        let participant = Participant::new(Arc::downgrade(&local));
+        let local = LocalHandler::new(Arc::downgrade(&local));
         Arc::make_mut(&mut self.registry())
             .commands
-            .insert(command::topic::<C>(), participant);
+            .insert(command::topic::<C>(), local);
         command::add(handlers, answering)
     }
 

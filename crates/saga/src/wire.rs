@@ -11,14 +11,19 @@ const SAGA: &str = "sagaid";
 const SEQ: &str = "sagaseq";
 const REPLY: &str = "sagareply";
 
-/// What the types of the commands to `service` begin with.
+/// The type of the commands to `service` that ask for `action`.
+pub(crate) fn topic(service: &str, action: &str) -> String {
+    format!("saga.{service}.{action}")
+}
+
+/// What the types of all commands to `service` begin with.
 pub(crate) fn commands_of(service: &str) -> String {
-    format!("saga.{service}.")
+    topic(service, "")
 }
 
 /// The type of the replies to the sagas of `service`.
 pub(crate) fn reply_topic(service: &str) -> String {
-    format!("saga.{service}.reply")
+    topic(service, "reply")
 }
 
 /// A command as it is sent.
