@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use env::chain;
+use env::{BoxError, chain};
 use events::{Bus, DeadLetters};
 use serde::Serialize;
 use telemetry::Metrics;
@@ -26,8 +26,8 @@ use crate::Context;
 /// How long the bus may take to answer a probe, which is itself waited for for a second at most.
 const BUS_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What the database says of its outbox and inbox, now.
-async fn measure(context: &Context) -> events::Result<()> {
+/// What the database says of its outbox, its inbox and its sagas, now.
+async fn measure(context: &Context) -> Result<(), BoxError> {
     let (db, metrics) = (context.db(), context.metrics());
     let outbox = db.outbox_status().await?;
     let lag = outbox
@@ -43,6 +43,9 @@ async fn measure(context: &Context) -> events::Result<()> {
     metrics.deferred_events(backlog.deferred);
     metrics.dead_letters(backlog.dead);
     metrics.missing_events(events::sequence::missing(db).await?);
+    for (state, sagas) in context.sagas().unended().await? {
+        metrics.sagas(state.as_str(), sagas);
+    }
     Ok(())
 }
 
@@ -205,7 +208,7 @@ fn state(up: bool) -> &'static str {
 async fn metrics(State(Probes { context, .. }): State<Probes>) -> Response {
     if let Err(error) = measure(&context).await {
         // Then the figures are those of the last time.
-        tracing::debug!(error = chain(&error), "cannot measure the database");
+        tracing::debug!(error = chain(error.as_ref()), "cannot measure the database");
     }
     rendered(context.metrics())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use discovery::{Client, Clients};
 use identity::Issuer;
-use outrigger::{Operator, Platform, Settings, operator::Access, prelude::*, saga};
+use outrigger::{GatewayClient, Operator, Platform, Settings, operator::Access, prelude::*, saga};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -103,6 +103,13 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     let operator = client(&platform, &[identity::OPERATE]);
     let list: Value = operator.get("/sagas", &[]).await?.expect("a list");
     assert_eq!(list["sagas"].as_array().map(Vec::len), Some(2));
+    let figures = GatewayClient::new(running.address())
+        .get("/metrics")
+        .await?;
+    let figures = figures.body.as_str().expect("figures");
+    let parked = |line: &&str| line.starts_with("outrigger_sagas") && line.contains("\"parked\"");
+    let parked = figures.lines().find(parked).expect("those that are parked");
+    assert!(parked.ends_with(" 2"), "{parked}");
     let shown: Value = operator
         .get("/sagas/{id}", &[&"2/7"])
         .await?

@@ -33,6 +33,14 @@ impl Sagas {
         store::list(self.db(), state, limit).await
     }
 
+    /// How many sagas are in each state that is no end.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn unended(&self) -> Result<Vec<(State, u64)>> {
+        store::unended(self.db()).await
+    }
+
     /// What is remembered of a saga, the earliest first; empty where there is none.
     ///
     /// # Errors

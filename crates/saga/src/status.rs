@@ -24,7 +24,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Running,
         Self::Compensating,
         Self::Completed,

@@ -343,6 +343,16 @@ pub(crate) async fn list(db: &Database, state: State, limit: u32) -> Result<Vec<
     rows.iter().map(read).collect()
 }
 
+pub(crate) async fn unended(db: &Database) -> Result<Vec<(State, u64)>> {
+    let count = "SELECT COUNT(*) FROM outrigger_sagas WHERE state = $1";
+    let mut counts = Vec::new();
+    for state in State::ALL.into_iter().filter(|state| !state.is_end()) {
+        let row = db.query_one(count, params![state.as_str()]).await?;
+        counts.push((state, row.map_or(Ok(0), |row| row.get(0))?));
+    }
+    Ok(counts)
+}
+
 /// Deletes up to `limit` sagas that ended before `before`, and their journals; how many.
 pub(crate) async fn forget(tx: &mut Transaction, before: Timestamp, limit: u32) -> Result<usize> {
     // A child goes after its parent, which may yet have it undone. Each state for itself: an index finds its oldest.

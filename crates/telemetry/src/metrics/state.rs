@@ -1,5 +1,5 @@
-//! What is, rather than what happened: the outbox, what could not be handled, what is missing, the circuit breakers, and
-//! whether the data are as they must be.
+//! What is, rather than what happened: the outbox, what could not be handled, what is missing, the sagas, the circuit breakers,
+//! and whether the data are as they must be.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -28,6 +28,11 @@ struct Target {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Progress {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rule {
     invariant: String,
 }
@@ -39,6 +44,7 @@ pub(super) struct Families {
     deferred: Gauge,
     dead: Gauge,
     missing: Gauge,
+    sagas: Family<Progress, Gauge>,
     breakers: Family<Target, Gauge>,
     violated: Family<Rule, Gauge>,
 }
@@ -75,6 +81,11 @@ impl Families {
                 "outrigger_missing_events",
                 "Events that the bus has lost: later ones of their key have come",
                 Gauge::default(),
+            ),
+            sagas: registry.own(
+                "outrigger_sagas",
+                "Sagas that have not ended, by their state; what is parked waits for an operator",
+                Family::default(),
             ),
             breakers: registry.own(
                 "outrigger_circuit_breaker_state",
@@ -124,6 +135,13 @@ impl Metrics {
     pub fn missing_events(&self, events: u64) {
         let events = i64::try_from(events).unwrap_or(i64::MAX);
         self.inner.state.missing.set(events);
+    }
+
+    /// So many sagas are in this state, which is no end.
+    pub fn sagas(&self, state: &'static str, sagas: u64) {
+        let sagas = i64::try_from(sagas).unwrap_or(i64::MAX);
+        let gauge = self.inner.state.sagas.get_or_create(&Progress { state });
+        gauge.set(sagas);
     }
 
     /// The breaker for `instance` of the service `target`, or for all of it where that is empty, is in `state` now.
