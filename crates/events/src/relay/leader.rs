@@ -149,14 +149,7 @@ impl<'a> Leader<'a> {
             // The bus need not wait until the claim is durable: if it never is, the same events wait still, in the same
             // order, and get the same numbers.
             Engine::Sqlite => {
-                let publishing = self.publish(batch.events);
-                // Second, and not before those run who were woken: on an embedded bus each takes the thread until the
-                // disk has answered.
-                let claiming = async {
-                    tokio::task::yield_now().await;
-                    tx.commit().await
-                };
-                let (published, claimed) = tokio::join!(biased; publishing, claiming);
+                let (published, claimed) = tokio::join!(self.publish(batch.events), tx.commit());
                 claimed?;
                 published?;
             }
