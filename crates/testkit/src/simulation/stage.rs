@@ -40,6 +40,9 @@ use crate::disk::{self, Disk};
 /// Within a step machines take turns, in an order that is drawn, and the timers of each elapse by the millisecond. A shorter step costs
 /// a turn of every machine more often, whether it has something to do or not.
 pub const TICK: Duration = Duration::from_millis(5);
+/// How many connections may wait to be accepted, as on Linux. Where a link is held up or a machine is slow, those of all who try
+/// again come at once; the network ends the simulation over one too many.
+const BACKLOG: usize = 4096;
 /// What is in the trace; the network is traced by us, with its bytes.
 const TRACED: &str = "debug,turmoil=off";
 /// Debug builds keep large futures on the stack.
@@ -374,6 +377,7 @@ fn network() -> turmoil::Sim<'static> {
         .rng_seed(env::random().next_u64())
         .tick_duration(TICK)
         .min_message_latency(TICK)
+        .tcp_capacity(BACKLOG)
         .simulation_duration(Duration::MAX)
         .enable_random_order()
         .build()
