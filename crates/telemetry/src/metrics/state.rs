@@ -104,8 +104,7 @@ impl Families {
 impl Metrics {
     /// So many messages are committed and wait to be accepted by the bus.
     pub fn outbox_backlog(&self, messages: u64) {
-        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-        self.inner.state.outbox.set(messages);
+        count(&self.inner.state.outbox, messages);
     }
 
     /// The oldest of those is so old.
@@ -115,33 +114,28 @@ impl Metrics {
 
     /// So many messages cannot be sent and are set aside.
     pub fn outbox_refused(&self, messages: u64) {
-        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-        self.inner.state.outbox_refused.set(messages);
+        count(&self.inner.state.outbox_refused, messages);
     }
 
     /// So many events are tried again or wait for their turn.
     pub fn deferred_events(&self, events: u64) {
-        let events = i64::try_from(events).unwrap_or(i64::MAX);
-        self.inner.state.deferred.set(events);
+        count(&self.inner.state.deferred, events);
     }
 
     /// So many events wait for an operator.
     pub fn dead_letters(&self, events: u64) {
-        let events = i64::try_from(events).unwrap_or(i64::MAX);
-        self.inner.state.dead.set(events);
+        count(&self.inner.state.dead, events);
     }
 
     /// So many events are known to be missing.
     pub fn missing_events(&self, events: u64) {
-        let events = i64::try_from(events).unwrap_or(i64::MAX);
-        self.inner.state.missing.set(events);
+        count(&self.inner.state.missing, events);
     }
 
     /// So many sagas are in this state, which is no end.
     pub fn sagas(&self, state: &'static str, sagas: u64) {
-        let sagas = i64::try_from(sagas).unwrap_or(i64::MAX);
         let gauge = self.inner.state.sagas.get_or_create(&Progress { state });
-        gauge.set(sagas);
+        count(&gauge, sagas);
     }
 
     /// The breaker for `instance` of the service `target`, or for all of it where that is empty, is in `state` now.
@@ -167,6 +161,11 @@ impl Metrics {
         let labels = Target::new(target, instance);
         self.inner.state.breakers.remove(&labels);
     }
+}
+
+/// Has a gauge show `number`, which may be more than it can.
+fn count(gauge: &Gauge, number: u64) {
+    gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
 }
 
 impl Target {
