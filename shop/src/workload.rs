@@ -50,6 +50,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How often a user or product is posted until the shop has it: for longer than anything is away.
 const ATTEMPTS: u32 = 400;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
+/// The longest that an order is on its way before the address changes, in milliseconds.
+const MOVING_MS_MAX: u64 = 200;
 /// One of so many orders is cancelled at once.
 const CANCELLED_ONE_IN: u64 = 5;
 
@@ -92,20 +94,32 @@ async fn customer(client: GatewayClient, number: u64, load: Load) {
         &json!({ "id": id, "name": id, "email": email }),
     )
     .await;
-    for number in 0..load.orders {
+    for number in 1..=load.orders {
         think(load.thinking_ms_max).await;
-        if random().below(CANCELLED_ONE_IN) == 0 {
-            regret(&client, &order(&id)).await;
+        let ordering = orders(&client, &id);
+        if number % (load.orders / 2) == 0 {
+            join(ordering, moves(&client, &id, number)).await;
         } else {
-            settled(&client, "/orders", &order(&id)).await;
-        }
-        if number == load.orders / 2 {
-            // A new address, while orders are on their way.
-            let change = json!({ "name": id, "email": format!("{id}@example.org") });
-            let path = format!("/users/{id}");
-            let _ = client.request(Method::PUT, &path, Some(&change)).await;
+            ordering.await;
         }
     }
+}
+
+/// Places an order, and may think better of it.
+async fn orders(client: &GatewayClient, id: &str) {
+    if random().below(CANCELLED_ONE_IN) == 0 {
+        regret(client, &order(id)).await;
+    } else {
+        settled(client, "/orders", &order(id)).await;
+    }
+}
+
+/// A new address while an order is being placed, which may have been read before and be written afterwards.
+async fn moves(client: &GatewayClient, id: &str, number: u64) {
+    think(MOVING_MS_MAX).await;
+    let change = json!({ "name": id, "email": format!("{id}-{number}@example.com") });
+    let path = format!("/users/{id}");
+    let _ = client.request(Method::PUT, &path, Some(&change)).await;
 }
 
 /// Places an order and cancels it, before it has ended or shortly after.
