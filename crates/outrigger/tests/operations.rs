@@ -107,9 +107,15 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         .get("/metrics")
         .await?;
     let figures = figures.body.as_str().expect("figures");
-    let parked = |line: &&str| line.starts_with("outrigger_sagas") && line.contains("\"parked\"");
-    let parked = figures.lines().find(parked).expect("those that are parked");
-    assert!(parked.ends_with(" 2"), "{parked}");
+    let is_figure = |name: &str, label: &str, value: &str| {
+        let is_it = |line: &str| line.starts_with(name) && line.contains(label);
+        let line = figures.lines().find(|line| is_it(line));
+        assert!(line.is_some_and(|line| line.ends_with(value)), "{line:?}");
+    };
+    is_figure("outrigger_sagas", "\"parked\"", " 2");
+    // Each was refused twice, in the transactions of its saga.
+    let messages = "messaging_client_consumed_messages_total";
+    is_figure(messages, "\"saga.lamp-service.switch-on\"", " 4");
     let shown: Value = operator
         .get("/sagas/{id}", &[&"2/7"])
         .await?

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use data::{Timer, Transaction};
 use env::{RequestContext, Timestamp};
-use events::{CloudEvent, Publish};
+use events::{CloudEvent, Publish, consumer::Observer};
 use serde::{Deserialize, Serialize};
 use telemetry::propagation;
 
@@ -32,6 +32,8 @@ pub(crate) struct Registry {
     pub(crate) definitions: BTreeMap<&'static str, Definition>,
     /// What it does in the transaction of a step.
     pub(crate) commands: Commands,
+    /// Is told of each time that it did.
+    pub(crate) observer: Option<Observer>,
 }
 
 /// What a timer is for.
@@ -133,7 +135,7 @@ async fn advance(
     known: usize,
 ) -> Result<Progress> {
     let definition = registry.definitions.get(record.saga.as_str());
-    let mut local = LocalCalls::new(&registry.commands);
+    let mut local = LocalCalls::new(&registry.commands, registry.observer.as_ref());
     let progress = loop {
         let (step, commands) = take_step(definition, record, &journal, tx.owner());
         let sent = step.effects.iter().filter(|effect| effect.is_sent());

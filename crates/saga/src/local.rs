@@ -17,7 +17,10 @@ use std::{
 
 use data::Transaction;
 use env::{BoxError, Instant, RequestContext, Timestamp};
-use events::CloudEvent;
+use events::{
+    CloudEvent,
+    consumer::{Observer, Outcome, Processed},
+};
 use futures::{FutureExt, future::BoxFuture};
 use tracing::Instrument;
 
@@ -86,16 +89,18 @@ impl LocalHandler {
 /// The local calls of one transaction.
 pub(crate) struct LocalCalls<'a> {
     commands: &'a Commands,
+    observer: Option<&'a Observer>,
     left: u32,
     until: Instant,
 }
 
 impl<'a> LocalCalls<'a> {
-    pub(crate) fn new(commands: &'a Commands) -> Self {
+    pub(crate) fn new(commands: &'a Commands, observer: Option<&'a Observer>) -> Self {
         // Within a local call, a saga that its handler starts sends all that it has to say.
         let nested = STEPPING.try_with(|_| ()).is_ok();
         Self {
             commands,
+            observer,
             left: if nested { 0 } else { CALLS },
             until: env::instant() + LIMIT,
         }
@@ -125,11 +130,17 @@ impl<'a> LocalCalls<'a> {
         }
         self.left -= 1;
         let before = tx.savepoint().await?;
+        let began = env::instant();
         let handling = handle(tx, record, &*handler, command);
-        let error = match AssertUnwindSafe(env::timeout(left, handling))
+        let handled = AssertUnwindSafe(env::timeout(left, handling))
             .catch_unwind()
-            .await
-        {
+            .await;
+        let outcome = match handled {
+            Ok(Ok(Ok(_))) => Outcome::Handled,
+            _ => Outcome::Retried,
+        };
+        self.tell(tx.owner(), command, outcome, began.elapsed());
+        let error = match handled {
             Ok(Ok(Ok(reply))) => return Ok(Some(reply.entry(seq))),
             Ok(Ok(Err(error))) => error,
             Ok(Err(late)) => {
@@ -152,6 +163,18 @@ impl<'a> LocalCalls<'a> {
             "a local call failed: its command is sent"
         );
         Ok(None)
+    }
+
+    fn tell(&self, group: &str, command: &CloudEvent, outcome: Outcome, duration: Duration) {
+        if let Some(observer) = self.observer {
+            observer(&Processed {
+                group,
+                kind: &command.kind,
+                attempt: 1,
+                outcome,
+                duration,
+            });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use data::{Database, Transaction};
 use env::{BoxError, RequestContext, Timestamp};
-use events::{CloudEvent, Event, Handlers};
+use events::{CloudEvent, Event, Handlers, consumer::Observer};
 use futures::{FutureExt, future::BoxFuture};
 use telemetry::propagation;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +101,12 @@ impl Sagas {
             .commands
             .insert(command::topic::<C>(), local);
         command::add(handlers, answering)
+    }
+
+    /// Tells `observer` of each command that is done in the transaction of a step, before that commits, as a consumer tells of
+    /// those that are sent: it was handled, or it failed and is [retried](events::consumer::Outcome::Retried), by a message.
+    pub fn observe(&self, observer: Observer) {
+        Arc::make_mut(&mut self.registry()).observer = Some(observer);
     }
 
     fn registry(&self) -> MutexGuard<'_, Arc<Registry>> {

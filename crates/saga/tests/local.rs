@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -269,6 +269,7 @@ on_each_engine!(
     it_is_done_when_the_transaction_commits_that_starts_the_saga,
     g1_atomic_it_goes_with_the_transaction_of_its_step,
     g5_sagas_end_compensated_by_local_calls,
+    what_is_done_and_what_is_sent_is_told,
     g3_once_what_fails_is_undone_alone_and_sent,
     g3_once_what_hides_its_failure_is_undone_alone_and_sent,
     g3_once_what_fails_later_is_undone_alone_and_sent,
@@ -305,6 +306,25 @@ async fn g5_sagas_end_compensated_by_local_calls(service: Service) {
     assert_eq!(service.end("1").await, outcome);
     let written = ["refuse c", "no b", "no a"];
     assert_eq!(service.written().await, written, "a refusal commits");
+}
+
+async fn what_is_done_and_what_is_sent_is_told(service: Service) {
+    let told: Arc<Mutex<Vec<_>>> = Arc::default();
+    let telling = Arc::clone(&told);
+    service.sagas.observe(Arc::new(move |processed| {
+        assert_eq!(processed.group, "diary-service");
+        let word = (processed.kind.to_owned(), processed.outcome);
+        telling.lock().unwrap().push(word);
+    }));
+    service.start("1", &["a", "stumble b"]).await;
+    let write = "saga.diary-service.write".to_owned();
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            (write.clone(), consumer::Outcome::Handled),
+            (write, consumer::Outcome::Retried),
+        ]
+    );
 }
 
 async fn g3_once_what_fails_is_undone_alone_and_sent(service: Service) {

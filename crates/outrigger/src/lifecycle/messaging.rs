@@ -27,13 +27,15 @@ pub(super) fn start(
     platform: &Platform,
     life: &Life,
 ) -> Consumer {
-    let handlers = service.handlers(context, context.sagas().handlers(Handlers::new()));
+    let (sagas, observer) = (context.sagas().clone(), observer(context));
+    sagas.observe(observer.clone());
+    let handlers = service.handlers(context, sagas.handlers(Handlers::new()));
     let (db, bus) = (context.db().clone(), platform.bus_of(service.name()));
     let settings = &platform.settings().messaging;
     let options = consumer::Options {
         max_deliveries: settings.max_deliveries,
         concurrency: settings.concurrency,
-        observer: Some(observer(context)),
+        observer: Some(observer),
         ..consumer::Options::default()
     };
     let stop = life.draining.clone();
@@ -46,7 +48,6 @@ pub(super) fn start(
         state: consumer.clone(),
     };
     life.handling.spawn(consuming.run(stop.clone()));
-    let sagas = context.sagas().clone();
     let timers = stop.clone();
     life.handling
         .spawn(async move { sagas.run_timers(timers).await });
