@@ -47,3 +47,27 @@ fn a_run_is_drawn_as_one_html_file() {
         assert!(page.contains(lane), "{lane} is not there");
     }
 }
+
+#[test]
+fn what_would_not_be_run_is_refused() {
+    for (arguments, why) in [
+        ("--html run.html", "--seed"),
+        ("--seeds 3 --only 1", "--only"),
+        ("--seed 7 --from 9", "--from"),
+        ("--seeds 0", "0"),
+        ("--from 18446744073709551615", "18446744073709551615"),
+        ("--crash-at 3:before --power-loss", "--power-loss"),
+        ("--crash-at 3:amid", "7:amid:powerless"),
+        ("--seed 7 --only 0,999", "no fault at place 999"),
+        ("--seed 7 --html nowhere/run.html", "nowhere"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_shop"))
+            .arg("simulate")
+            .args(arguments.split(' '))
+            .output()
+            .expect("the process ran");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments}");
+        assert!(said.contains(why), "{arguments}: {said}");
+    }
+}

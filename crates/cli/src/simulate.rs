@@ -1,39 +1,52 @@
 //! `simulate`: the whole system on simulated time, network and crashes, from a seed.
 
 use std::{
+    fmt::Display,
+    fs::OpenOptions,
     num::ParseIntError,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     str::FromStr,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum, value_parser};
 use outrigger::System;
-use testkit::simulation::{self, CrashPoint, Death, Faults, Page, Report, Simulation};
+use testkit::simulation::{self, CrashPoint, Death, Faults, Page, Report, Shrunk, Simulation};
 
 use crate::{Error, Global, Output, note, progress::Progress, say};
 
 /// What is run when no seed is given.
 const DEFAULT_SEED: u64 = 1;
+/// The most seeds that are run at once: more than anybody waits for.
+const MOST: u64 = u32::MAX as u64;
 /// How many lines of a timeline are shown of a seed that failed.
 const LAST: usize = 40;
 
 /// Run the system in a deterministic simulation
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  shop simulate --seed 42\n  shop simulate --seeds 100\n  shop simulate --crash-points"
+    after_help = "Examples:
+  shop simulate --seed 42 --html run.html
+  shop simulate --seeds 100
+  shop simulate --crash-points",
+    group = ArgGroup::new("one run").args(["seed", "crash_at"]).multiple(true)
 )]
 pub(crate) struct Simulate {
     /// Run this one seed
-    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
 
     /// Of its faults, only those at these places of its schedule: `0,3`; nothing for none of them
-    #[arg(long, value_name = "PLACES", requires = "seed")]
+    #[arg(
+        long,
+        value_name = "PLACES",
+        requires = "seed",
+        conflicts_with = "seeds"
+    )]
     only: Option<Places>,
 
     /// Draw what happened as one HTML file; where a seed fails, with the fewest faults that still break it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "crash_points"])]
+    #[arg(long, value_name = "FILE", requires = "one run", conflicts_with_all = ["seeds", "crash_points"])]
     html: Option<PathBuf>,
 
     /// Do not look for the fewest faults that still break a seed
@@ -41,11 +54,11 @@ pub(crate) struct Simulate {
     no_shrink: bool,
 
     /// Run this many seeds, each in a process of its own
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = value_parser!(u64).range(1..=MOST))]
     seeds: u64,
 
     /// The first of them
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=u64::MAX - MOST))]
     from: u64,
 
     /// Let many users come, for a minute
@@ -57,12 +70,16 @@ pub(crate) struct Simulate {
     crash_points: bool,
 
     /// Have the machine lose its power there, and what it has not synced, instead of killing a process
-    #[arg(long, requires = "crash_points")]
+    #[arg(long, requires = "crash_points", conflicts_with = "crash_at")]
     power_loss: bool,
 
-    /// Run that story with this one crash: `7:before`, `7:after`, `7:amid:powerless`
+    /// Run that story with this one crash, and require the same end: `7:before`, `7:after`, `7:amid:powerless`
     #[arg(long, value_name = "POINT", conflicts_with_all = ["seeds", "from", "only", "faults", "crash_points"])]
     crash_at: Option<CrashPoint>,
+
+    /// Do not run it without the crash as well, to compare how it ends
+    #[arg(long, requires = "crash_at")]
+    no_compare: bool,
 
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = Weather::Storm)]
@@ -136,56 +153,73 @@ impl Simulate {
         if self.html.is_some() || matches!(output, Output::Human) {
             simulation = simulation.timeline();
         }
-        let report = simulation.run()?;
+        if let Some(file) = &self.html {
+            try_to_write(file)?; // before the run, which may take long
+        }
+        let mut report = simulation.run()?;
+        if let Some(crash) = self.crash_at.filter(|_| !self.no_compare) {
+            simulation::compare(&mut report, crash)?;
+        }
         let is_well = report.violations.is_empty();
-        match output {
-            Output::Json => say(serde_json::to_string(&report).unwrap_or_default()),
-            Output::Human => {
-                say(&report);
-                if let Some(timeline) = report.timeline.clone().filter(|_| !is_well) {
-                    say(format_args!("what happened last:\n{}", timeline.last(LAST)));
-                }
+        if matches!(output, Output::Human) {
+            say(&report);
+            if let Some(timeline) = report.timeline.clone().filter(|_| !is_well) {
+                say(format_args!("what happened last:\n{}", timeline.last(LAST)));
             }
         }
         if let Some(file) = &self.html {
             write(file, Page::of(&report).to_string())?;
         }
-        let whole = self.only.is_none() && self.crash_at.is_none();
-        if !is_well && whole && !self.no_shrink {
-            self.shrink(&report)?;
+        let is_whole = self.only.is_none() && self.crash_at.is_none();
+        let shrunk = if is_well || !is_whole || self.no_shrink {
+            None
+        } else {
+            self.shrink(&report)?
+        };
+        if matches!(output, Output::Json) {
+            let mut report = serde_json::json!(report);
+            report["shrunk"] = serde_json::json!(shrunk);
+            say(report);
         }
         Ok(code(is_well))
     }
 
     /// Says which faults are to blame, and draws the run that has no others.
-    fn shrink(&self, report: &Report) -> Result<(), Error> {
+    fn shrink(&self, report: &Report) -> Result<Option<Shrunk>, Error> {
         let mut progress = Progress::of("faults left");
         let all = report.schedule.faults.len() as u64;
         let same = self.same();
         let shrunk = simulation::shrink(report, &same, |left| progress.show(left as u64, all))?;
         progress.clear();
         let Some(shrunk) = shrunk else {
-            return Ok(());
+            return Ok(None);
         };
-        let (seed, only) = (report.seed, shrunk.only());
+        let (seed, only) = (report.seed, format!("--only={}", shrunk.only()));
         note(&shrunk);
-        note(format_args!(
-            "to see it again: simulate --seed {seed} --only={only}"
-        ));
+        self.again(format_args!("--seed {seed} {only}"));
         if let Some(file) = &self.html {
             let mut command = Command::new(std::env::current_exe().map_err(Error::Again)?);
             command.args(["simulate", "--seed", &seed.to_string(), "--output", "json"]);
-            command.arg(format!("--only={only}")).args(same);
+            command.arg(only).args(same);
             command.arg("--html").arg(file).stdout(Stdio::null());
             command.status().map_err(Error::Again)?;
         }
-        Ok(())
+        Ok(Some(shrunk))
+    }
+
+    /// Says how `run` is seen once more.
+    fn again(&self, run: impl Display) {
+        let same: String = self.same().iter().map(|word| format!(" {word}")).collect();
+        note(format_args!("to see it again: simulate {run}{same}"));
     }
 
     /// What another process has to be told to run a seed as this one does.
     fn same(&self) -> Vec<&'static str> {
         let rush = self.rush.then_some("--rush");
-        let faults = ["--faults", self.faults.name()];
+        let faults = match self.faults {
+            Weather::Storm => Vec::new(),
+            other => vec!["--faults", other.name()],
+        };
         faults.into_iter().chain(rush).collect()
     }
 
@@ -202,6 +236,10 @@ impl Simulate {
         match output {
             Output::Json => say(serde_json::to_string(&found).unwrap_or_default()),
             Output::Human => say(&found),
+        }
+        if let Some(first) = found.failed.first() {
+            let at = first.crash_point;
+            self.again(format_args!("--seed {seed} --crash-at {at}"));
         }
         Ok(code(found.failed.is_empty()))
     }
@@ -223,15 +261,28 @@ impl Simulate {
             Output::Json => say(serde_json::to_string(&summary).unwrap_or_default()),
             Output::Human => say(&summary),
         }
+        if let Some(first) = summary.failed.first() {
+            self.again(format_args!("--seed {}", first.seed));
+        }
         Ok(code(summary.failed.is_empty()))
     }
 }
 
+/// Leaves what is there as it is.
+fn try_to_write(file: &Path) -> Result<(), Error> {
+    let opened = OpenOptions::new().create(true).append(true).open(file);
+    opened.map(drop).map_err(|source| unwritten(file, source))
+}
+
 fn write(file: &Path, text: String) -> Result<(), Error> {
-    std::fs::write(file, text).map_err(|source| Error::Write {
+    std::fs::write(file, text).map_err(|source| unwritten(file, source))
+}
+
+fn unwritten(file: &Path, source: std::io::Error) -> Error {
+    Error::Write {
         path: file.to_owned(),
         source,
-    })
+    }
 }
 
 fn code(is_well: bool) -> ExitCode {

@@ -73,7 +73,7 @@ use std::{
 use outrigger::{Invariant, Service, System, invariant::BUS, system::Workload};
 
 pub use crash_point::{CrashPoint, Phase};
-pub use crash_points::{Death, run_crash_points};
+pub use crash_points::{Death, compare, run_crash_points};
 pub use error::Error;
 pub use fault::Fault;
 pub use faults::{Faults, Hazard};
@@ -228,13 +228,17 @@ impl Simulation {
     /// # Errors
     /// [`Error`]: the simulation could not be run. What it found wrong is in the report.
     pub fn run(&self) -> Result<Report, Error> {
-        let script = match self.script {
-            Script::Workload => self.system.users(),
-            Script::Rush => self.system.many_users(),
-            Script::Scenario => self.system.script().or_else(|| self.system.users()),
+        let (script, missing) = match self.script {
+            Script::Workload => (self.system.users(), "workload"),
+            Script::Rush => (self.system.many_users(), "rush"),
+            Script::Scenario => (
+                self.system.script().or_else(|| self.system.users()),
+                "scenario",
+            ),
         };
         let script = script.ok_or_else(|| Error::NoWorkload {
             system: self.system.name().to_owned(),
+            missing,
         })?;
         let mut folder = tempfile::Builder::new();
         let folder = folder.prefix("outrigger-simulation-");
@@ -246,7 +250,7 @@ impl Simulation {
         let folder = folder.map_err(Error::Folder)?;
         Stage::play(self.seed, self.trace.as_deref(), |stage| {
             let disks = self.disks()?;
-            Ok(self.play(folder.path(), disks, script, stage))
+            self.play(folder.path(), disks, script, stage)
         })?
     }
 
@@ -268,11 +272,11 @@ impl Simulation {
         disks: BTreeMap<String, Disk>,
         script: Arc<Workload>,
         stage: &mut Stage,
-    ) -> Report {
+    ) -> Result<Report, Error> {
         if self.has_timeline {
             stage.keep_timeline();
         }
-        let schedule = self.draw();
+        let schedule = self.draw()?;
         for fault in &schedule.faults {
             stage.note(fault);
         }
@@ -299,10 +303,11 @@ impl Simulation {
             }
             weather.pass(stage, &run);
         }
-        Report {
+        Ok(Report {
             seed: self.seed,
             trace_hash: stage.trace_hash(),
             violations: run.violations.take(),
+            users_began: weather.began().unwrap_or_default(),
             simulated: stage.elapsed(),
             events: run.events(),
             reached: run.seen.reached(),
@@ -313,20 +318,23 @@ impl Simulation {
             trace_entries: stage.trace_entries(),
             schedule,
             timeline: stage.take_timeline(),
-        }
+        })
     }
 
     /// The same number of draws whichever faults then come true: so runs that differ in them alone begin alike.
-    fn draw(&self) -> Schedule {
-        match &self.plan {
-            Plan::Given(schedule) => schedule.clone(),
-            Plan::Drawn(faults, only) => {
-                let drawn = Schedule::draw(&self.system, faults);
-                match only {
-                    Some(places) => drawn.only(places),
-                    None => drawn,
-                }
-            }
+    fn draw(&self) -> Result<Schedule, Error> {
+        let (faults, only) = match &self.plan {
+            Plan::Given(schedule) => return Ok(schedule.clone()),
+            Plan::Drawn(faults, only) => (faults, only),
+        };
+        let drawn = Schedule::draw(&self.system, faults);
+        let Some(places) = only else {
+            return Ok(drawn);
+        };
+        let count = drawn.faults.len();
+        match places.last() {
+            Some(&place) if place >= count => Err(Error::NoFault { place, count }),
+            _ => Ok(drawn.only(places)),
         }
     }
 }

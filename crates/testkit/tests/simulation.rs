@@ -5,7 +5,10 @@ mod small;
 use std::process::Command;
 
 use outrigger_testkit::simulation::{
-    CrashPoint, Death, Simulation, crash_points::run_crash_points_by, run_seeds_by, stage::TICK,
+    CrashPoint, Death, Error, Simulation,
+    crash_points::{compare_by, run_crash_points_by},
+    run_seeds_by,
+    stage::TICK,
 };
 use small::Publishing;
 
@@ -120,6 +123,26 @@ fn a_kill_between_writing_and_publishing_is_found_where_it_hurts() {
     assert_eq!(first.crash_point.to_string(), "1:after", "{found}");
     let struck = first.struck.as_deref().expect("a process");
     assert_eq!(struck, "counter-service dies just after a commit");
+
+    let simulation = Simulation::of(small::system(Publishing::Afterwards)).seed(1);
+    let point = first.crash_point;
+    let mut again = simulation.crash_at(point).run().expect("it runs");
+    compare_by(&mut again, point, broken).expect("there is one without");
+    let violation = again.violations.first().expect("the same");
+    assert!(first.reason.contains(&violation.found), "{violation}");
+}
+
+#[test]
+fn a_crash_point_that_a_run_does_not_come_to_is_no_success() {
+    let simulation = Simulation::of(small::system(Publishing::InTheTransaction)).seed(1);
+    let point = "9999:before".parse().expect("a point");
+    let mut report = simulation.crash_at(point).run().expect("it runs");
+    let error = compare_by(&mut report, point, crash_at).expect_err("nothing died");
+    assert!(matches!(error, Error::NotStruck { .. }), "{error}");
+    assert!(
+        error.to_string().contains(&report.effects.to_string()),
+        "{error}"
+    );
 }
 
 #[test]
@@ -135,5 +158,5 @@ fn a_failing_seed_is_reported_with_what_its_process_said() {
         reason.contains("out of luck") && reason.contains('3'),
         "{reason}"
     );
-    assert!(summary.to_string().contains("--seed 7"), "{summary}");
+    assert!(summary.to_string().contains("seed 7: "), "{summary}");
 }

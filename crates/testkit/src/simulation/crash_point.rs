@@ -85,6 +85,7 @@ impl FromStr for CrashPoint {
             Some(_) => return Err(wrong()),
         };
         match (effect, phase, parts.next()) {
+            (_, Some((Phase::Amid, _)), _) if !is_powerless => Err(wrong()),
             (Some(effect), Some((phase, _)), None) => Ok(Self {
                 effect,
                 phase: *phase,

@@ -12,7 +12,7 @@ use super::{
     Error,
     crash_point::{CrashPoint, Phase},
     processes::{self, reported},
-    report::Violation,
+    report::{Report, Violation},
 };
 
 /// What happens at each crash point.
@@ -80,10 +80,6 @@ impl fmt::Display for CrashPoints {
         for failure in &self.failed {
             writeln!(f, "{failure}")?;
         }
-        if let Some(first) = self.failed.first() {
-            let at = first.crash_point;
-            writeln!(f, "to see it again: simulate --crash-at {at}")?;
-        }
         let (effects, runs, struck) = (self.effects, self.runs, self.struck);
         write!(
             f,
@@ -93,8 +89,8 @@ impl fmt::Display for CrashPoints {
     }
 }
 
-/// Runs every crash point of `seed` by `simulate --seed N --crash-at POINT --output json` of this executable, as many at
-/// once as there are cores, and tells `progress` how many of how many are done.
+/// Runs every crash point of `seed` by `simulate --seed N --crash-at POINT --no-compare --output json` of this executable,
+/// as many at once as there are cores, and tells `progress` how many of how many are done.
 ///
 /// # Errors
 /// As [`run_crash_points_by`].
@@ -103,18 +99,50 @@ pub fn run_crash_points(
     death: Death,
     progress: impl FnMut(u64, u64),
 ) -> Result<CrashPoints, Error> {
-    let command = |crash: CrashPoint| {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["simulate", "--output", "json"]);
-        command.args([
-            "--seed",
-            &seed.to_string(),
-            "--crash-at",
-            &crash.to_string(),
-        ]);
-        Ok(command)
-    };
+    let command = |crash| by_this_executable(seed, crash);
     run_crash_points_by(1..=u64::MAX, death, processes::cores(), command, progress)
+}
+
+/// Adds to `report`, which is of a run with the crash at `point`, what is not as it is without a crash: as
+/// [`run_crash_points`] looks at each of its runs, and by the same command.
+///
+/// # Errors
+/// [`Error::NotStruck`]; as [`run_crash_points_by`].
+pub fn compare(report: &mut Report, point: CrashPoint) -> Result<(), Error> {
+    let seed = report.seed;
+    compare_by(report, point, |crash| by_this_executable(seed, crash))
+}
+
+/// The same, by `command`.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_by(
+    report: &mut Report,
+    point: CrashPoint,
+    command: impl Fn(CrashPoint) -> std::io::Result<Command> + Sync,
+) -> Result<(), Error> {
+    if report.struck.is_none() {
+        let effects = report.effects;
+        return Err(Error::NotStruck { point, effects });
+    }
+    let without = run_without(&command)?;
+    if let Err(found) = same_state(&report.state, &without.state) {
+        report.violations.push(Violation {
+            at_ms: u64::try_from(report.simulated.as_millis()).unwrap_or(u64::MAX),
+            rule: "it ends as without a crash".to_owned(),
+            found,
+        });
+    }
+    Ok(())
+}
+
+fn by_this_executable(seed: u64, crash: CrashPoint) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["simulate", "--no-compare", "--output", "json"]);
+    command.args(["--seed", &seed.to_string()]);
+    command.args(["--crash-at", &crash.to_string()]);
+    Ok(command)
 }
 
 /// The crash point that never comes: its run is the one without a crash.
@@ -128,7 +156,8 @@ pub const NEVER: CrashPoint = CrashPoint {
 /// process prints a [`Report`](super::Report) as JSON; that of [`NEVER`] is what the others are compared to.
 ///
 /// # Errors
-/// [`Error::Spawn`]; [`Error::Scenario`] when the run without a crash fails.
+/// [`Error::Spawn`]; [`Error::Scenario`] when the run without a crash fails, [`Error::NoState`] when there is nothing in it
+/// to compare.
 pub fn run_crash_points_by(
     effects: RangeInclusive<u64>,
     death: Death,
@@ -136,10 +165,7 @@ pub fn run_crash_points_by(
     command: impl Fn(CrashPoint) -> std::io::Result<Command> + Sync,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<CrashPoints, Error> {
-    let without = run(NEVER, &command)?.map_err(|reason| Error::Scenario { reason })?;
-    without
-        .sound()
-        .map_err(|reason| Error::Scenario { reason })?;
+    let without = run_without(&command)?;
     let last = without.effects.min(*effects.end());
     let points: Vec<_> = (*effects.start()..=last)
         .flat_map(|effect| death.points(effect))
@@ -177,6 +203,19 @@ struct Run {
     state: BTreeMap<String, Value>,
 }
 
+/// The run without a crash, which must be sound.
+fn run_without(
+    command: &(impl Fn(CrashPoint) -> std::io::Result<Command> + Sync),
+) -> Result<Run, Error> {
+    let scenario = |reason| Error::Scenario { reason };
+    let run = run(NEVER, command)?.map_err(scenario)?;
+    run.sound().map_err(scenario)?;
+    match run.state.is_empty() {
+        true => Err(Error::NoState),
+        false => Ok(run),
+    }
+}
+
 fn run(
     crash: CrashPoint,
     command: &(impl Fn(CrashPoint) -> std::io::Result<Command> + Sync),
@@ -202,15 +241,20 @@ impl Run {
     /// The business must be where it would be without a crash.
     fn same_as(&self, other: &Self) -> Result<(), String> {
         self.sound()?;
-        let names = self.state.keys().chain(other.state.keys());
-        for name in names {
-            let (ours, theirs) = (self.state.get(name), other.state.get(name));
-            if ours != theirs {
-                let show = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-                let (with, without) = (show(ours), show(theirs));
-                return Err(format!("{name}: {with} with the crash, {without} without"));
-            }
-        }
-        Ok(())
+        same_state(&self.state, &other.state)
     }
+}
+
+type State = BTreeMap<String, Value>;
+
+fn same_state(with: &State, without: &State) -> Result<(), String> {
+    for name in with.keys().chain(without.keys()) {
+        let (ours, theirs) = (with.get(name), without.get(name));
+        if ours != theirs {
+            let show = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+            let (with, without) = (show(ours), show(theirs));
+            return Err(format!("{name}: {with} with the crash, {without} without"));
+        }
+    }
+    Ok(())
 }

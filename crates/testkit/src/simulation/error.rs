@@ -2,14 +2,26 @@
 
 use std::{io, path::PathBuf};
 
+use super::crash_point::CrashPoint;
+
 /// Why a simulation could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system has no users: nothing would happen.
-    #[error("nothing says what users do with {system}; add `.workload(..)` to its description")]
+    #[error("nothing says what users do with {system}; add `.{missing}(..)` to its description")]
     NoWorkload {
         /// The system.
         system: String,
+        /// What its description lacks.
+        missing: &'static str,
+    },
+    /// Of a schedule, a fault was asked for that it does not have.
+    #[error("this seed has no fault at place {place}: its schedule has {count}, counted from 0")]
+    NoFault {
+        /// The place.
+        place: usize,
+        /// How many faults the schedule has.
+        count: usize,
     },
     /// The parts that the services share could not be made.
     #[error("the simulated platform cannot start")]
@@ -48,6 +60,21 @@ pub enum Error {
     Scenario {
         /// What is wrong.
         reason: String,
+    },
+    /// The system has no state by which a run with a crash could be compared to one without.
+    #[error(
+        "nothing says where the business is in the end, which is what a crash must not change; add `.state(..)` to the description of the system"
+    )]
+    NoState,
+    /// The run ended before it came to the crash point.
+    #[error(
+        "nothing died at crash point {point}: the scenario has {effects} effects, counted from 1"
+    )]
+    NotStruck {
+        /// The crash point.
+        point: CrashPoint,
+        /// How many effects the run had.
+        effects: u64,
     },
     /// A process could not be started.
     #[error("cannot start the process that simulates {what}")]

@@ -243,7 +243,8 @@ fn direction(ahead: i64) -> &'static str {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {:?} to {:?}", self.kind, self.from, self.until)
+        let (from, until) = (self.from.as_secs_f64(), self.until.as_secs_f64());
+        write!(f, "{} from {from:.3} s to {until:.3} s", self.kind)
     }
 }
 

@@ -166,7 +166,11 @@ impl Display for Page<'_> {
             let violation = violation.to_string();
             writeln!(f, "<p class=\"wrong\">{}</p>", Escaped(&violation))?;
         }
-        writeln!(f, "<h2>What went wrong on purpose</h2>\n<ul>")?;
+        let began = self.report.users_began;
+        writeln!(
+            f,
+            "<h2>What went wrong on purpose</h2>\n<p class=\"quiet\">By the time since the users began, which was after {began:?}.</p>\n<ul>"
+        )?;
         for fault in &self.report.schedule.faults {
             writeln!(f, "<li>{}</li>", Escaped(&fault.to_string()))?;
         }

@@ -17,6 +17,9 @@ pub struct Report {
     pub trace_hash: String,
     /// What was not as it must be; empty is well.
     pub violations: Vec<Violation>,
+    /// When the users began, in milliseconds of simulated time since the machines started: faults count from then.
+    #[serde(rename = "usersBeganMs", serialize_with = "millis")]
+    pub users_began: Duration,
     /// How much simulated time passed, in milliseconds.
     #[serde(rename = "simulatedMs", serialize_with = "millis")]
     pub simulated: Duration,
@@ -80,7 +83,14 @@ impl fmt::Display for Report {
             "  {:?} simulated, {} checks of invariants",
             self.simulated, self.checks
         )?;
-        writeln!(f, "  faults, by the time since the users began:")?;
+        let began = self.users_began;
+        writeln!(
+            f,
+            "  faults, by the time since the users began, which was after {began:?}:"
+        )?;
+        if let Some(struck) = &self.struck {
+            writeln!(f, "        {struck}")?;
+        }
         for (place, fault) in self.schedule.faults.iter().enumerate() {
             writeln!(f, "    {place:>2}  {fault}")?;
         }
@@ -139,9 +149,6 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for failed in &self.failed {
             writeln!(f, "{failed}")?;
-        }
-        if let Some(first) = self.failed.first() {
-            writeln!(f, "to see it again: simulate --seed {}", first.seed)?;
         }
         for (path, times) in &self.reached {
             writeln!(f, "{times:>8} {path}")?;

@@ -54,6 +54,9 @@ impl Seen {
 
     /// A path was taken so many times.
     pub(super) fn reach_often(&self, path: &'static str, times: u64) {
+        if times == 0 {
+            return;
+        }
         *self.inner().reached.entry(path).or_default() += times;
     }
 

@@ -46,6 +46,11 @@ impl Weather {
         }
     }
 
+    /// When the users began.
+    pub(super) fn began(&self) -> Option<Duration> {
+        self.began
+    }
+
     /// Begins and ends what is due.
     pub(super) fn pass(&mut self, stage: &mut Stage, run: &Run) {
         if run.users.get() == Users::Waiting {
