@@ -19,7 +19,8 @@ use crate::{
 /// Signs the tokens with which one service calls others. A clone shares the kept tokens.
 ///
 /// At most one token for each granted audience is kept; it is used for four fifths of its life, or until
-/// the ring signs with another key.
+/// the ring signs with another key. Where the clock is set back to before it was signed, it is not used either: to all others
+/// it may be from the future.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     inner: Arc<Inner>,
@@ -30,6 +31,7 @@ struct Inner {
     keyring: Keyring,
     service: String,
     grants: BTreeMap<String, Vec<String>>,
+    lifetime: Duration,
     kept: Mutex<BTreeMap<String, Kept>>,
 }
 
@@ -38,6 +40,7 @@ struct Kept {
     token: Arc<str>,
     bearer: HeaderValue,
     key: String,
+    signed: Timestamp,
     renew: Timestamp,
 }
 
@@ -45,23 +48,37 @@ impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kept")
             .field("key", &self.key)
+            .field("signed", &self.signed)
             .field("renew", &self.renew)
             .finish_non_exhaustive()
     }
 }
 
 impl Issuer {
-    /// The issuer of `service`, which may do what `grants` says: permissions by called service.
+    /// The issuer of `service`, which may do what `grants` says: permissions by called service. Its tokens are good for
+    /// [`TOKEN_LIFETIME`].
     pub fn new(
         keyring: Keyring,
         service: impl Into<String>,
         grants: BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        Self::with_lifetime(keyring, service, grants, TOKEN_LIFETIME)
+    }
+
+    /// The same, with tokens that are good for `lifetime`: at most for [`TOKEN_LIFETIME`], which is how long a key is trusted
+    /// after it was [rotated](Keyring::rotate) out.
+    pub fn with_lifetime(
+        keyring: Keyring,
+        service: impl Into<String>,
+        grants: BTreeMap<String, Vec<String>>,
+        lifetime: Duration,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 keyring,
                 service: service.into(),
                 grants,
+                lifetime: lifetime.min(TOKEN_LIFETIME),
                 kept: Mutex::default(),
             }),
         }
@@ -139,11 +156,11 @@ impl Inner {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.get(audience)
             && kept.key == key.id
-            && now < kept.renew
+            && (kept.signed..kept.renew).contains(&now)
         {
             return Ok(kept.clone());
         }
-        let token = self.sign(&key, audience, permissions, TOKEN_LIFETIME)?;
+        let token = self.sign(&key, audience, permissions, self.lifetime)?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .expect("base64url and dots are a header value");
         bearer.set_sensitive(true);
@@ -151,8 +168,9 @@ impl Inner {
             token: token.into(),
             bearer,
             key: key.id,
+            signed: now,
             renew: now
-                .checked_add(TOKEN_LIFETIME * 4 / 5)
+                .checked_add(self.lifetime * 4 / 5)
                 .unwrap_or(Timestamp::MAX),
         };
         kept.insert(audience.to_owned(), new.clone());

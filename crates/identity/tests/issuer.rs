@@ -23,6 +23,22 @@ fn a_token_is_kept_until_it_is_nearly_spent() {
 }
 
 #[test]
+fn a_token_that_was_signed_while_the_clock_was_ahead_is_not_kept_when_it_is_set_back() {
+    let (clock, _entered) = Clock::enter();
+    let keyring = Keyring::generate();
+    let issuer = order_service(&keyring);
+    let hour = std::time::Duration::from_secs(60 * 60);
+    clock.advance(hour);
+    let ahead = issuer.token("user-service").unwrap();
+    clock.set_back(hour);
+
+    let verifier = Verifier::new(&keyring, "user-service");
+    assert!(matches!(verifier.verify(&ahead), Err(Error::NotYetValid)));
+    let token = issuer.token("user-service").unwrap();
+    assert_eq!(verifier.verify(&token).unwrap().service, "order-service");
+}
+
+#[test]
 fn nothing_is_issued_for_a_service_without_a_grant() {
     let issuer = order_service(&Keyring::generate());
     assert!(matches!(

@@ -139,7 +139,8 @@ fn issuer<'a>(
     let grants: BTreeMap<_, _> = callees
         .map(|callee| (callee.clone(), vec![identity::CALL.to_owned()]))
         .collect();
-    Issuer::new(platform.keyring().clone(), caller, grants)
+    let lifetime = platform.settings().security.token_lifetime;
+    Issuer::with_lifetime(platform.keyring().clone(), caller, grants, lifetime)
 }
 
 /// Starts the gateway of `system`.

@@ -315,6 +315,10 @@ pub struct Security {
     /// How often a running process reads that file again, so that it hears of keys that another has made. Default `30s`.
     #[serde(with = "env::config::time")]
     pub refresh: Duration,
+    /// How long a token is good for that a service signs for its calls: at most 5 minutes, for a key that is rotated out is
+    /// trusted no longer. Default `5m`.
+    #[serde(with = "env::config::time")]
+    pub token_lifetime: Duration,
 }
 
 impl Default for Security {
@@ -322,6 +326,7 @@ impl Default for Security {
         Self {
             keys: None,
             refresh: Duration::from_secs(30),
+            token_lifetime: identity::TOKEN_LIFETIME,
         }
     }
 }

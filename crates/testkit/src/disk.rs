@@ -108,6 +108,16 @@ impl Disk {
         self.contents().struck
     }
 
+    /// How many writes there was no room for.
+    pub fn refused_writes(&self) -> u64 {
+        self.contents().refused_writes
+    }
+
+    /// How many syncs have failed.
+    pub fn failed_syncs(&self) -> u64 {
+        self.contents().failed_syncs
+    }
+
     /// How often the power has failed, by a fault or by [`power_loss`](Self::power_loss).
     pub fn power_losses(&self) -> u64 {
         self.contents().power_losses

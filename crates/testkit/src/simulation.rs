@@ -6,8 +6,8 @@
 //!
 //! How much goes wrong is said by [`Faults`], a rate for each [`Hazard`]; the faults of a run are its [`Schedule`].
 //! Meanwhile the users do what [`System::workload`] says. The invariants that must hold at every instant are checked all
-//! along, the others at rest, as is what the platform promises by itself: no message is given up, none takes effect twice
-//! (G3), those of one key are handled in order (G4), sagas undo in reverse (G5), streams have no gaps (G6), and nobody calls
+//! along, the others at rest, as is what the platform promises by itself: no message is given up or lost (G2), none takes
+//! effect twice (G3), those of one key are handled in order (G4), sagas undo in reverse (G5), streams have no gaps (G6), and nobody calls
 //! a service without a token (G10).
 //!
 //! The databases of each service and of the bus lie on [disks](crate::disk) of their own. A crash is the death of a process: what was in

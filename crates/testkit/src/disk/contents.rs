@@ -25,6 +25,10 @@ pub(super) type FileNumber = u64;
 pub(super) struct Contents {
     pub(super) faults: Faults,
     pub(super) struck: u64,
+    /// Of these, the writes for which there was no room.
+    pub(super) refused_writes: u64,
+    /// Of these, the syncs that failed.
+    pub(super) failed_syncs: u64,
     pub(super) power_losses: u64,
     /// Rises when open files die.
     pub(super) generation: u64,
@@ -73,6 +77,8 @@ impl Contents {
         Self {
             faults: Faults::default(),
             struck: 0,
+            refused_writes: 0,
+            failed_syncs: 0,
             power_losses: 0,
             generation: 0,
             power_left: Odds::Never,
@@ -181,6 +187,7 @@ impl Contents {
         if writable < bytes.len() {
             file.write(at, &bytes[..writable]);
             self.struck += 1;
+            self.refused_writes += 1;
             return Err(ffi::SQLITE_FULL);
         }
         file.write(at, bytes);
@@ -203,6 +210,7 @@ impl Contents {
         }
         if self.faults.sync_fails.strike(&mut self.chance) {
             self.struck += 1;
+            self.failed_syncs += 1;
             let shows_lost = self.shows_lost;
             let chance = &mut self.chance;
             let file = self.files.get_mut(&number).ok_or(ffi::SQLITE_IOERR_FSYNC)?;

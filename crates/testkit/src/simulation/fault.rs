@@ -116,11 +116,6 @@ pub enum Kind {
         /// How many milliseconds it is ahead; behind, if negative.
         ahead_ms: i64,
     },
-    /// The machine takes every token for expired: it does not trust the key any more that all are signed with.
-    ExpiredTokens {
-        /// The machine.
-        machine: String,
-    },
     /// The registry answers nobody, and whoever watches it sees no change.
     RegistryDown,
     /// The bus does nothing and says so.
@@ -213,9 +208,6 @@ impl fmt::Display for Kind {
             Self::Clock { machine, ahead_ms } => {
                 let (by, where_) = (ahead_ms.unsigned_abs(), direction(*ahead_ms));
                 write!(f, "the clock of {machine} is {by} ms {where_}")
-            }
-            Self::ExpiredTokens { machine } => {
-                write!(f, "every token has expired for {machine}")
             }
             Self::RegistryDown => f.write_str("the registry is down"),
             Self::BusDown => f.write_str("the bus is down"),

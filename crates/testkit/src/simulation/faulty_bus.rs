@@ -120,7 +120,12 @@ impl Mood {
     }
 
     fn silence(&self, when: &'static str) -> Result<()> {
-        if self.is_away(&self.state.borrow()) || Self::strikes(self.faults().silence / 2.0) {
+        if self.is_away(&self.state.borrow()) {
+            tracing::debug!("the bus is out of reach");
+            return Err(unavailable(when));
+        }
+        if Self::strikes(self.faults().silence / 2.0) {
+            tracing::debug!(when, "the bus does not answer");
             return Err(unavailable(when));
         }
         Ok(())
@@ -222,6 +227,7 @@ impl Faulty {
         if !Mood::strikes(reordering) {
             return given;
         }
+        tracing::debug!(group = self.group, "the bus gives events out of order");
         given.shuffle(&mut env::random());
         let first = given.pop();
         let mut kept = Vec::from_iter(first);

@@ -1,7 +1,7 @@
 //! The machine that never crashes: it has what the services share, and it watches them. Of what it has, the bus crashes
 //! by itself, and the registry can be away.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use discovery::Ttl;
 use env::{BoxError, config::Secret};
@@ -50,7 +50,7 @@ pub(super) async fn hub(run: Rc<Run>) -> Ended {
         recorder,
         bus: FaultyBus::new(bus, BusFaults::default()),
         registry,
-        keyrings: keyrings(&run)?,
+        keyring: Keyring::generate(),
         settings,
     });
 
@@ -59,15 +59,7 @@ pub(super) async fn hub(run: Rc<Run>) -> Ended {
     std::future::pending().await
 }
 
-/// One ring, a copy for each machine.
-fn keyrings(run: &Run) -> Result<BTreeMap<String, Keyring>, BoxError> {
-    let file = run.data.join("keys.json");
-    Keyring::generate().save(&file)?;
-    let copy = |machine: &str| Ok((machine.to_owned(), Keyring::load(&file)?));
-    run.machines().map(copy).collect()
-}
-
-/// What waits for minutes on a real network waits for seconds here: a run should see it happen.
+/// What takes minutes on a real network takes seconds here: a run should see it happen.
 fn settings(run: &Run) -> Settings {
     let mut settings = Settings {
         data: run.data.clone(),
@@ -84,6 +76,7 @@ fn settings(run: &Run) -> Settings {
     }
     settings.discovery.heartbeat = Duration::from_secs(1);
     settings.discovery.ttl = Duration::from_secs(3);
+    settings.security.token_lifetime = Duration::from_secs(20);
     settings
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use discovery::Registry;
-use outrigger::{GatewayClient, Inspection, Service, data, http::StatusCode};
+use outrigger::{GatewayClient, Inspection, Service, data, http::StatusCode, messages::Message};
 
 use super::{BUS, journals, run::Run, seen::Handled};
 use crate::{
@@ -15,8 +15,13 @@ type Found = Result<(), String>;
 
 /// Looks for all of it, and says what was not as it must be.
 pub(super) async fn check(run: &Run, view: &Inspection) {
+    for disk in run.disks.values() {
+        run.seen.reach_often("disk full", disk.refused_writes());
+        run.seen.reach_often("sync failed", disk.failed_syncs());
+    }
     let handled = run.seen.handled();
     let found = [
+        ("no message is lost (G2)", nothing_lost(run, view).await),
         (
             "a message takes effect once (G3)",
             nothing_is_said_twice(run).and(at_most_once(&handled)),
@@ -40,6 +45,31 @@ pub(super) async fn check(run: &Run, view: &Inspection) {
             run.violated(rule, found);
         }
     }
+}
+
+/// What a service has committed to say is on the bus, and what is on the bus for a service it has handled.
+async fn nothing_lost(run: &Run, view: &Inspection) -> Found {
+    const LOG: &str = "SELECT type, id FROM log";
+    const OUTBOX: &str = "SELECT topic, id FROM outrigger_outbox WHERE refused IS NULL";
+    const INBOX: &str = "SELECT message_id, consumer FROM outrigger_inbox";
+    let log: BTreeSet<_> = pairs(view, BUS, LOG).await?.into_iter().collect();
+    for service in run.system.services() {
+        let (name, messages) = (service.name(), service.declared_messages());
+        let outbox = pairs(view, name, OUTBOX).await?;
+        if let Some((kind, id)) = outbox.iter().find(|it| !log.contains(it)) {
+            return Err(format!("{kind} {id} of {name} is not on the bus"));
+        }
+        let inbox = pairs(view, name, INBOX).await?;
+        let handled: BTreeSet<_> = inbox.iter().map(|(id, _)| id).collect();
+        let own = messages.handled.iter().chain(&messages.commands);
+        let own: BTreeSet<_> = own.map(Message::topic).collect();
+        let is_missing =
+            |(kind, id): &&(String, String)| own.contains(&**kind) && !handled.contains(id);
+        if let Some((kind, id)) = log.iter().find(is_missing) {
+            return Err(format!("{name} has not handled {kind} {id}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whatever the system's own invariants can see: no handler may have said the same twice because of one message.

@@ -10,9 +10,9 @@ use std::{
 };
 
 use env::Instant;
-use identity::{Jwks, Keyring};
+use identity::Keyring;
 use outrigger::{Invariant, Platform, Service, Settings, System, system::Workload};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
@@ -59,8 +59,7 @@ pub(super) struct Shared {
     pub(super) recorder: Recorder,
     pub(super) bus: FaultyBus,
     pub(super) registry: FaultyRegistry,
-    /// By machine. All are the same ring, but each trusts its own copy.
-    pub(super) keyrings: BTreeMap<String, Keyring>,
+    pub(super) keyring: Keyring,
 }
 
 /// How far the users are.
@@ -158,23 +157,6 @@ impl Run {
         }
     }
 
-    /// From now on `machine` trusts the keys of tokens, or none.
-    pub(super) fn set_trusting(&self, machine: &str, is_trusting: bool) {
-        let keyring = self
-            .shared()
-            .and_then(|shared| shared.keyrings.get(machine));
-        let Some(keyring) = keyring else { return };
-        let none = serde_json::from_value::<Jwks>(json!({ "keys": [] })).ok();
-        let keys = if is_trusting {
-            Some(keyring.jwks())
-        } else {
-            none
-        };
-        if let Some(keys) = keys {
-            keyring.trusted().replace(&keys);
-        }
-    }
-
     /// The names of all machines.
     pub(super) fn machines(&self) -> impl Iterator<Item = &str> {
         let services = self.system.services().iter().map(Service::name);
@@ -205,7 +187,7 @@ impl Run {
             shared.settings.clone(),
             Arc::new(shared.bus.client(machine)),
             Arc::new(shared.registry.clone()),
-            shared.keyrings.get(machine)?.clone(),
+            shared.keyring.clone(),
         ))
     }
 

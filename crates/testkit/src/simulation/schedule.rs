@@ -32,6 +32,8 @@ const LENGTH_MS: std::ops::Range<u64> = 20..3_000;
 const LONG_ONE_IN: u32 = 10;
 /// How many times as long as the storm the longest lasts.
 const LONGEST: u64 = 10;
+/// How far a clock is ahead by which every token has expired: past the life of one here, and what verifiers let pass.
+const PAST_TOKENS_MS: std::ops::Range<i64> = 52_000..60_000;
 /// A machine that is said to die between two of its steps dies at the latest after this, if it takes none.
 pub(super) const LAST_STEP: Duration = Duration::from_millis(200);
 
@@ -171,8 +173,9 @@ impl<R: Rng> Draw<R> {
             },
             Hazard::ClockSkew => self.clock(2_000),
             Hazard::ClockJump => self.clock(60_000),
-            Hazard::ExpiredTokens => Kind::ExpiredTokens {
+            Hazard::ExpiredTokens => Kind::Clock {
                 machine: self.service()?,
+                ahead_ms: self.chance.random_range(PAST_TOKENS_MS),
             },
             Hazard::RegistryDown => Kind::RegistryDown,
             Hazard::BusDown => Kind::BusDown,

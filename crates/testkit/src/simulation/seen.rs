@@ -8,12 +8,20 @@ use std::{
 use serde::Deserialize;
 
 /// Lines of the log that say that a path was taken, and what it is called.
-const PATHS: [(&str, &str); 2] = [
-    ("\"refused a call\"", "call refused for its token"),
+const PATHS: [(&str, &str); 7] = [
+    ("\"the token has expired\"", "token expired"),
     (
         "\"a request that came to no answer is taken over\"",
         "request taken over",
     ),
+    ("\"the bus is out of reach\"", "bus out of reach"),
+    ("\"the bus does not answer\"", "bus silent"),
+    ("\"an acknowledgement is lost\"", "acknowledgement lost"),
+    (
+        "\"the bus gives events out of order\"",
+        "delivered out of order",
+    ),
+    ("the registry does not answer", "registry silent"),
 ];
 /// Says that a handler has committed.
 const HANDLED: &str = "\"an event is handled\"";

@@ -181,7 +181,7 @@ fn begin(kind: &Kind, stage: &mut Stage, run: &Run) {
             after_steps,
         } => stage.lose_power_after(machine, *after_steps),
         Kind::BusCrash { loses_power } => run.kill_bus(*loses_power),
-        Kind::ExpiredTokens { machine } => run.set_trusting(machine, false),
+        Kind::Clock { .. } => run.seen.reach("clock jumped"), // and blended
         Kind::Partition { a, b } => stage.partition(a, b),
         Kind::OneWayPartition { from, to } => stage.partition_oneway(from, to),
         Kind::Hold { a, b } => stage.hold(a, b),
@@ -195,7 +195,6 @@ fn end(kind: &Kind, stage: &mut Stage, run: &Run) {
     match kind {
         Kind::Crash { machine, .. } | Kind::PowerLoss { machine, .. } => stage.restart(machine),
         Kind::BusCrash { .. } => run.revive_bus(),
-        Kind::ExpiredTokens { machine } => run.set_trusting(machine, true),
         Kind::Partition { a, b } | Kind::OneWayPartition { from: a, to: b } => stage.repair(a, b),
         Kind::Hold { a, b } => stage.release(a, b),
         Kind::Loss { a, b, .. } => stage.set_loss(a, b, 0.0),
