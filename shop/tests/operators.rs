@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -9,7 +10,7 @@ use std::{
 use contracts::{Currency, Money, inventory::Line, order::Customer};
 use order::place_order::{PlaceOrder, place_order};
 use outrigger::{
-    Platform, Settings,
+    GatewayClient, Platform, Settings,
     data::{Database, params},
     env::BoxError,
     events::{Bus as _, CloudEvent, EmbeddedBus},
@@ -77,8 +78,8 @@ async fn dead(folder: &Path, count: usize) -> Result<Vec<String>, BoxError> {
     Err(format!("there are no {count} dead letters").into())
 }
 
-/// A process of one service, which dies with this.
-struct Process(Child);
+/// A process of one service, which dies with this, and where it listens.
+struct Process(Child, SocketAddr);
 
 impl Process {
     fn serve(folder: &Path, service: &str) -> Result<Self, BoxError> {
@@ -90,8 +91,8 @@ impl Process {
         let mut ready = String::new();
         let screen = process.stdout.take().ok_or("no standard output")?;
         BufReader::new(screen).read_line(&mut ready)?;
-        assert!(ready.contains("ready"), "{ready}");
-        Ok(Self(process))
+        let (_, address) = ready.split_once("ready at http://").ok_or(&*ready)?;
+        Ok(Self(process, address.trim().parse()?))
     }
 }
 
@@ -159,7 +160,7 @@ async fn what_was_sent_is_sent_again_to_nobodys_surprise() -> Done {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let running = open(folder).await?;
-    let gateway = outrigger::GatewayClient::new(running.gateway().ok_or("no gateway")?);
+    let gateway = GatewayClient::new(running.gateway().ok_or("no gateway")?);
     let ada = json!({ "id": "ada", "name": "Ada", "email": "ada@example.com" });
     assert_eq!(gateway.post("/users", &ada).await?.status, 201);
     running.stop().await;
@@ -232,14 +233,14 @@ async fn projections_are_listed_paused_resumed_and_reset() -> Done {
         Ok(list["projections"][0]["projection"][member].clone())
     };
     let running = open(folder).await?;
-    let gateway = outrigger::GatewayClient::new(running.gateway().ok_or("no gateway")?);
+    let gateway = GatewayClient::new(running.gateway().ok_or("no gateway")?);
     let ada = json!({ "id": "ada", "name": "Ada", "email": "ada@example.com" });
     assert_eq!(gateway.post("/users", &ada).await?.status, 201);
     let lamp = json!({ "id": "lamp", "name": "Lamp", "price": 12.5, "stock": 9 });
     assert_eq!(gateway.post("/products", &lamp).await?.status, 201);
     let order = json!({ "userId": "ada", "items": [{ "productId": "lamp", "quantity": 1 }] });
     let history = async |running: &Running, orders: usize| -> Done {
-        let gateway = outrigger::GatewayClient::new(running.gateway().ok_or("no gateway")?);
+        let gateway = GatewayClient::new(running.gateway().ok_or("no gateway")?);
         for _ in 0..1000 {
             let found = gateway.get("/order-history?userId=ada").await?;
             if found.body["items"]
@@ -436,12 +437,8 @@ async fn rewrite(db: &Database, id: &str, line: &str) -> Result<String, BoxError
     Ok(before)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
-    let folder = tempfile::tempdir()?;
-    let folder = folder.path();
-    open(folder).await?.stop().await;
-    // Begun, while nobody goes on with them.
+/// Orders that are begun, while nobody goes on with them. In which database.
+async fn begin(folder: &Path, ids: &[&str]) -> Result<Database, BoxError> {
     let settings = Settings {
         data: folder.to_owned(),
         ..Settings::default()
@@ -452,10 +449,19 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
     let sagas = Sagas::open(db.clone()).await?;
     sagas.register(place_order);
     let mut tx = db.begin().await?;
-    for id in ["1", "2", "3"] {
+    for id in ids {
         sagas.start(&mut tx, id, order(id)).await?;
     }
     tx.commit().await?;
+    Ok(db)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    open(folder).await?.stop().await;
+    let db = begin(folder, &["1", "2", "3"]).await?;
     let listed = |state: &str| -> Result<Vec<Value>, BoxError> {
         let list = json(folder, &["sagas", "list", "--state", state])?;
         let sagas = list["sagas"].as_array().ok_or("a list")?;
@@ -511,5 +517,40 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
     running.stop().await;
     let shown = json(folder, &["sagas", "show", "3"])?;
     assert_eq!(shown["failure"]["detail"], "ordered twice");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_a_token_of_an_operator_opens_the_sagas_of_one_service_and_no_other_token_does() -> Done
+{
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    open(folder).await?.stop().await;
+    // It stands still until an operator comes, for a newer version has written a line of it.
+    let db = begin(folder, &["1"]).await?;
+    let line = rewrite(&db, "1", r#"{"entry":"called-by-pigeon"}"#).await?;
+    assert_eq!(json(folder, &["sagas", "retry", "1"])?["state"], "parked");
+    let order = Process::serve(folder, "order-service")?;
+    let user = Process::serve(folder, "user-service")?;
+
+    let bearing = |Process(_, address): &Process, more: &[&str]| {
+        let token = ["token", "ada", "--for", "order-service"];
+        let made = json(folder, &[&token, more].concat())?;
+        let bearer = format!("Bearer {}", made["token"].as_str().ok_or("a token")?);
+        Ok::<_, BoxError>(GatewayClient::new(*address).with_header("authorization", &bearer))
+    };
+    let refused = bearing(&order, &[])?.get("/sagas").await?;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let refused = bearing(&user, &["--operate"])?.get("/sagas").await?;
+    assert_eq!(refused.status, 421, "{refused:?}");
+
+    let ada = bearing(&order, &["--operate"])?;
+    let listed = ada.get("/sagas").await?;
+    assert_eq!(listed.body["sagas"][0]["id"], "1", "{listed:?}");
+    let letters = ada.get("/dead-letters").await?;
+    assert_eq!(letters.status, 200, "{letters:?}");
+    rewrite(&db, "1", &line).await?;
+    let retried = ada.post("/sagas/1/retry", &json!({})).await?;
+    assert_eq!(retried.body["state"], "running", "{retried:?}");
     Ok(())
 }
