@@ -500,6 +500,8 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
         .collect();
     assert_eq!(entries, ["called", "skipped", "called"]);
 
+    let said = complaint(folder, &["sagas", "cancel", "3", "--reason", " "]);
+    assert!(said.contains("for whoever looks at saga 3"), "{said}");
     let cancel = ["sagas", "cancel", "3", "--reason", "ordered twice"];
     assert_eq!(json(folder, &cancel)?["state"], "compensating");
     assert_eq!(listed("compensating")?, ["3"]);

@@ -10,6 +10,8 @@
 //! | `POST /sagas/{id}/retry` | has a parked saga try again |
 //! | `POST /sagas/{id}/skip` with `{"step": 5, "reason": "…", "reply": …}` | counts a step as done |
 //! | `POST /sagas/{id}/cancel` with `{"reason": "…"}` | ends it and undoes what it did |
+//!
+//! A reason that is blank is refused like one that is missing: 400 `invalid-request` that names the field.
 
 use axum::{
     Router,
@@ -137,6 +139,7 @@ async fn acted(ctx: &Context, id: &str, done: saga::Result<()>) -> Result<Json<S
         Ok(()) => status(ctx, id).await.map(Json),
         Err(
             error @ (saga::Error::NotFound { .. }
+            | saga::Error::NoReason { .. }
             | saga::Error::Ended { .. }
             | saga::Error::PastReturn { .. }
             | saga::Error::NotWaiting { .. }),
@@ -154,6 +157,7 @@ async fn status(ctx: &Context, id: &str) -> Result<Status, Rejection> {
 fn refused(error: &saga::Error) -> Problem {
     let detail = format!("Refused: {error}.");
     match error {
+        saga::Error::NoReason { .. } => Problem::invalid_field("reason", detail),
         saga::Error::NotFound { .. } => {
             Problem::new(StatusCode::NOT_FOUND, "saga-not-found", detail)
         }

@@ -122,11 +122,18 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         .expect("the saga");
     assert_eq!(shown["state"], "parked");
     assert_eq!(shown["timeline"][1]["entry"], "called");
+    let blank = json!({ "step": 1, "reason": " \n" });
+    for what in ["skip", "cancel"] {
+        let path = format!("/sagas/{{id}}/{what}");
+        let refused = operator.post::<_, Value>(&path, &[&"2/7"], &blank).await;
+        let refused = refused.expect_err("nobody says why").to_string();
+        assert!(refused.contains("the reason is empty"), "{refused}");
+    }
     let skip = json!({ "step": 1, "reason": "switched on by hand" });
     let skipped: Value = operator.post("/sagas/{id}/skip", &[&"2/7"], &skip).await?;
     assert_eq!(skipped["state"], "completed");
     let cancelled = operator
-        .post::<_, Value>("/sagas/{id}/cancel", &[&"1"], &json!({ "reason": "" }))
+        .post::<_, Value>("/sagas/{id}/cancel", &[&"1"], &json!({ "reason": "no" }))
         .await;
     let cancelled = cancelled.expect_err("too late").to_string();
     assert!(cancelled.contains("409"), "{cancelled}");

@@ -53,7 +53,8 @@ impl fmt::Display for Entry {
             }
             Self::Left { seq } => write!(f, "step {seq}: the code does not wait for it any more"),
             Self::Overdue => f.write_str("the time was over that it was given"),
-            Self::Cancelled { failure } => write!(f, "cancelled: {failure}"),
+            // Its code says no more than that.
+            Self::Cancelled { failure } => write!(f, "cancelled: {}", failure.detail),
             Self::Ended { failure: None } => f.write_str("the function succeeded"),
             Self::Ended {
                 failure: Some(failure),

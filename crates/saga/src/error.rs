@@ -29,6 +29,12 @@ pub enum Error {
         /// The id that was asked for.
         id: String,
     },
+    /// A saga is to be cancelled, or a step of it skipped, and nobody says why.
+    #[error("the reason is empty: say why, for whoever looks at saga {id} later")]
+    NoReason {
+        /// Its id.
+        id: String,
+    },
     /// Nothing can change a saga that has ended.
     #[error("saga {id} has ended: it is {state}")]
     Ended {

@@ -77,8 +77,9 @@ impl Sagas {
     /// like any other.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Ended`], [`Error::NotWaiting`], [`Error::Database`].
+    /// [`Error::NoReason`], [`Error::NotFound`], [`Error::Ended`], [`Error::NotWaiting`], [`Error::Database`].
     pub async fn skip(&self, id: &str, seq: u32, reason: &str, reply: Value) -> Result<()> {
+        says_why(id, reason)?;
         self.intervene(id, |journal| {
             let skipped = Entry::Skipped {
                 seq,
@@ -100,8 +101,9 @@ impl Sagas {
     /// [`cancelled`](crate::failure::CANCELLED). One that is being undone already goes on with that.
     ///
     /// # Errors
-    /// [`Error::PastReturn`]; [`Error::NotFound`], [`Error::Ended`], [`Error::Database`].
+    /// [`Error::NoReason`], [`Error::PastReturn`]; [`Error::NotFound`], [`Error::Ended`], [`Error::Database`].
     pub async fn cancel(&self, id: &str, reason: &str) -> Result<()> {
+        says_why(id, reason)?;
         self.intervene(id, |journal| {
             if journal::is_past_return(journal) {
                 return Err(Error::PastReturn { id: id.to_owned() });
@@ -127,5 +129,13 @@ impl Sagas {
                 self.hear(&mut tx, id, news).await
             })
             .await
+    }
+}
+
+/// Whoever looks at the saga later has nothing else to go by.
+fn says_why(id: &str, reason: &str) -> Result<()> {
+    match reason.trim() {
+        "" => Err(Error::NoReason { id: id.to_owned() }),
+        _ => Ok(()),
     }
 }

@@ -59,7 +59,19 @@ fn a_child_that_goes_on_is_undone_when_its_parent_is_cancelled() {
         while process.log().await.len() < 2 {
             env::sleep(Duration::from_millis(100)).await;
         }
+        for blank in ["", " \t\n"] {
+            let cancelled = process.sagas.cancel("1", blank).await;
+            let skipped = process.sagas.skip("1", 1, blank, json!(null)).await;
+            for refused in [cancelled, skipped] {
+                let is_refused = matches!(refused, Err(Error::NoReason { .. }));
+                assert!(is_refused, "{blank:?}: {refused:?}");
+            }
+        }
         process.sagas.cancel("1", "changed my mind").await.unwrap();
+        let timeline = process.sagas.journal("1").await.unwrap();
+        let told = timeline.iter().map(ToString::to_string);
+        let told: Vec<_> = told.filter(|line| line.contains("cancelled")).collect();
+        assert_eq!(told, ["cancelled: changed my mind"]);
         let outcome = compensated("cancelled", "changed my mind");
         assert_eq!(process.end("1").await, outcome);
         assert_eq!(
