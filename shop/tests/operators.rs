@@ -468,6 +468,12 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
         Ok(sagas.iter().map(|saga| saga["id"].clone()).collect())
     };
     assert_eq!(listed("running")?, ["1", "2", "3"]);
+    let list = String::from_utf8(shop(folder, &["sagas", "list"]).stdout)?;
+    let none =
+        "no saga is parked or compensating; `--state running|completed|compensated` lists others\n";
+    assert_eq!(list, none);
+    let said = complaint(folder, &["sagas", "list", "--limit", "0"]);
+    assert!(said.contains("0 is not in 1.."), "{said}");
 
     // One that a newer version has written.
     let line = rewrite(&db, "1", r#"{"entry":"called-by-pigeon"}"#).await?;
@@ -505,8 +511,14 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
     let cancel = ["sagas", "cancel", "3", "--reason", "ordered twice"];
     assert_eq!(json(folder, &cancel)?["state"], "compensating");
     assert_eq!(listed("compensating")?, ["3"]);
-    let said = complaint(folder, &["sagas", "cancel", "4", "--reason", "no"]);
-    assert!(said.contains("there is no saga 4"), "{said}");
+    for verb in [
+        &["sagas", "cancel", "4", "--reason", "no"][..],
+        &["sagas", "show", "4"],
+    ] {
+        let said = complaint(folder, verb);
+        let is_helpful = said.starts_with("error: no service has a saga 4; `sagas list` shows");
+        assert!(is_helpful, "{verb:?}: {said}");
+    }
 
     // And they end, once the shop runs again.
     let running = open(folder).await?;

@@ -161,9 +161,17 @@ pub(crate) enum Error {
     /// What is to be replayed instead cannot be read.
     #[error("`--edit` takes JSON")]
     Edit(#[source] serde_json::Error),
+    /// No service has such a saga.
+    #[error(
+        "no service has a saga {0}; `sagas list` shows those that cannot go on, and with --state others"
+    )]
+    NoSaga(String),
+    /// The sagas could not be read.
+    #[error("the sagas cannot be read")]
+    SagasUnread(#[source] outrigger::saga::Error),
     /// Something could not be done about a saga.
     #[error("nothing is done")]
-    Saga(#[from] outrigger::saga::Error),
+    Saga(#[source] outrigger::saga::Error),
     /// A check could not be carried out.
     #[error("cannot look: {0}")]
     Look(String),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use outrigger::{
     Operator, System,
     operator::Access,
@@ -38,7 +38,7 @@ enum Act {
         #[arg(long, value_parser = state)]
         state: Option<State>,
         /// At most so many of a service and state
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show a saga and what happened to it
@@ -83,7 +83,11 @@ enum Act {
 
 fn state(name: &str) -> Result<State, String> {
     let state = serde_json::from_value(name.into());
-    state.map_err(|_| "one of running, compensating, completed, compensated, parked".to_owned())
+    state.map_err(|_| format!("one of {}", names(&State::ALL).join(", ")))
+}
+
+fn names(states: &[State]) -> Vec<&'static str> {
+    states.iter().map(|state| state.as_str()).collect()
 }
 
 fn reply(text: &str) -> Result<Value, String> {
@@ -98,12 +102,19 @@ impl Sagas {
             Act::Retry { .. } | Act::Skip { .. } | Act::Cancel { .. } => Access::Change,
         };
         let operator = Operator::open(&system, &settings, access).await?;
-        match self.act {
-            Act::List { state, limit } => list(&operator, state, limit, global.output).await?,
-            Act::Show { id } => show(&operator, &id, global.output).await?,
+        let (id, acted) = match self.act {
+            Act::List { state, limit } => {
+                list(&operator, state, limit, global.output).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Act::Show { id } => {
+                show(&operator, &id, global.output).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
             Act::Retry { id } => {
-                operator.find(&id).await?.1.resume(&id).await?;
-                done(&operator, &id, global.output).await?;
+                let (_, sagas) = find(&operator, &id).await?;
+                let acted = sagas.resume(&id).await;
+                (id, acted)
             }
             Act::Skip {
                 id,
@@ -111,16 +122,32 @@ impl Sagas {
                 reason,
                 reply,
             } => {
-                let (_, sagas) = operator.find(&id).await?;
-                sagas.skip(&id, step, &reason, reply).await?;
-                done(&operator, &id, global.output).await?;
+                let (_, sagas) = find(&operator, &id).await?;
+                let acted = sagas.skip(&id, step, &reason, reply).await;
+                (id, acted)
             }
             Act::Cancel { id, reason } => {
-                operator.find(&id).await?.1.cancel(&id, &reason).await?;
-                done(&operator, &id, global.output).await?;
+                let (_, sagas) = find(&operator, &id).await?;
+                let acted = sagas.cancel(&id, &reason).await;
+                (id, acted)
             }
-        }
+        };
+        acted.map_err(Error::Saga)?;
+        done(&operator, &id, global.output).await?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The service that has the saga `id`, and its sagas.
+async fn find<'a>(operator: &'a Operator, id: &str) -> Result<(&'a str, &'a saga::Sagas), Error> {
+    operator.find(id).await.map_err(unread)
+}
+
+/// Of what only looks.
+fn unread(error: saga::Error) -> Error {
+    match error {
+        saga::Error::NotFound { id } => Error::NoSaga(id),
+        error => Error::SagasUnread(error),
     }
 }
 
@@ -129,14 +156,14 @@ async fn list(
     state: Option<State>,
     limit: u32,
     output: Output,
-) -> saga::Result<()> {
+) -> Result<(), Error> {
     let states = state.map_or(vec![State::Parked, State::Compensating], |state| {
         vec![state]
     });
     let mut found = Vec::new();
     for (service, sagas) in operator.services() {
         for state in &states {
-            let sagas = sagas.list(*state, limit).await?;
+            let sagas = sagas.list(*state, limit).await.map_err(unread)?;
             found.extend(sagas.into_iter().map(|status| (service, status)));
         }
     }
@@ -148,7 +175,7 @@ async fn list(
                 .collect();
             say(json!({ "sagas": sagas }));
         }
-        Output::Human if found.is_empty() => say("no such sagas"),
+        Output::Human if found.is_empty() => say(none(&states)),
         Output::Human => found.iter().for_each(|(service, status)| {
             say(line(service, status));
         }),
@@ -156,11 +183,24 @@ async fn list(
     Ok(())
 }
 
-async fn show(operator: &Operator, id: &str, output: Output) -> saga::Result<()> {
-    let (service, sagas) = operator.find(id).await?;
-    let status = sagas.status(id).await?;
-    let timeline = sagas.timeline(id).await?;
-    let Some(status) = status else { return Ok(()) };
+/// What was looked for in vain, and where else there may be some.
+fn none(states: &[State]) -> String {
+    let others = State::ALL
+        .into_iter()
+        .filter(|state| !states.contains(state));
+    let others: Vec<State> = others.collect();
+    format!(
+        "no saga is {}; `--state {}` lists others",
+        names(states).join(" or "),
+        names(&others).join("|")
+    )
+}
+
+async fn show(operator: &Operator, id: &str, output: Output) -> Result<(), Error> {
+    let (service, sagas) = find(operator, id).await?;
+    let status = sagas.status(id).await.map_err(unread)?;
+    let status = status.ok_or_else(|| Error::NoSaga(id.to_owned()))?;
+    let timeline = sagas.timeline(id).await.map_err(unread)?;
     match output {
         Output::Json => {
             let mut shown = with_service(service, &status);
@@ -178,9 +218,9 @@ async fn show(operator: &Operator, id: &str, output: Output) -> saga::Result<()>
 }
 
 /// What became of it at once. What the saga has sent is answered later.
-async fn done(operator: &Operator, id: &str, output: Output) -> saga::Result<()> {
-    let (service, sagas) = operator.find(id).await?;
-    if let Some(status) = sagas.status(id).await? {
+async fn done(operator: &Operator, id: &str, output: Output) -> Result<(), Error> {
+    let (service, sagas) = find(operator, id).await?;
+    if let Some(status) = sagas.status(id).await.map_err(unread)? {
         match output {
             Output::Json => say(with_service(service, &status)),
             Output::Human => say(line(service, &status)),

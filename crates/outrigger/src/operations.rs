@@ -11,7 +11,17 @@
 //! | `POST /sagas/{id}/skip` with `{"step": 5, "reason": "…", "reply": …}` | counts a step as done |
 //! | `POST /sagas/{id}/cancel` with `{"reason": "…"}` | ends it and undoes what it did |
 //!
-//! A reason that is blank is refused like one that is missing: 400 `invalid-request` that names the field.
+//! What cannot be done is answered with a problem, by whose type a program tells why:
+//!
+//! | problem | status | why |
+//! |---|---|---|
+//! | `invalid-request` | 400 | the member `field` is wrong: a `reason` that is missing or blank, a `limit` of 0 |
+//! | `saga-not-found` | 404 | there is no saga with this id |
+//! | `saga-ended` | 409 | it has ended, and nothing changes it any more |
+//! | `saga-past-return` | 409 | it is to be cancelled and can only go forward: retry it, or skip the step that hangs |
+//! | `saga-not-waiting` | 409 | it does not wait for the step that is to be skipped |
+
+use std::num::NonZeroU32;
 
 use axum::{
     Router,
@@ -30,6 +40,8 @@ use crate::{
     extract::{Json, Path, Query},
 };
 
+/// How many are in an answer to a request that does not say.
+const PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
 /// The most sagas in one answer.
 const LIST_LIMIT: u32 = 1000;
 
@@ -49,15 +61,15 @@ struct Which {
     #[serde(default = "parked")]
     state: saga::State,
     #[serde(default = "some")]
-    limit: u32,
+    limit: NonZeroU32,
 }
 
 fn parked() -> saga::State {
     saga::State::Parked
 }
 
-fn some() -> u32 {
-    100
+fn some() -> NonZeroU32 {
+    PAGE
 }
 
 #[derive(Serialize)]
@@ -69,7 +81,7 @@ async fn list(
     State(ctx): State<Context>,
     Query(which): Query<Which>,
 ) -> Result<Json<Page>, Rejection> {
-    let limit = which.limit.min(LIST_LIMIT);
+    let limit = which.limit.get().min(LIST_LIMIT);
     let sagas = ctx.sagas().list(which.state, limit).await?;
     Ok(Json(Page { sagas }))
 }
@@ -135,32 +147,30 @@ async fn cancel(
 
 /// How the saga is when that is written down. What follows from it comes in its own time.
 async fn acted(ctx: &Context, id: &str, done: saga::Result<()>) -> Result<Json<Status>, Rejection> {
-    match done {
-        Ok(()) => status(ctx, id).await.map(Json),
-        Err(
-            error @ (saga::Error::NotFound { .. }
-            | saga::Error::NoReason { .. }
-            | saga::Error::Ended { .. }
-            | saga::Error::PastReturn { .. }
-            | saga::Error::NotWaiting { .. }),
-        ) => Err(refused(&error).into()),
-        Err(error) => Err(error.into()),
-    }
+    done.map_err(rejection)?;
+    status(ctx, id).await.map(Json)
 }
 
 async fn status(ctx: &Context, id: &str) -> Result<Status, Rejection> {
     let status = ctx.sagas().status(id).await?;
     let id = id.to_owned();
-    Ok(status.ok_or_else(|| refused(&saga::Error::NotFound { id }))?)
+    status.ok_or_else(|| rejection(saga::Error::NotFound { id }))
 }
 
-fn refused(error: &saga::Error) -> Problem {
-    let detail = format!("Refused: {error}.");
-    match error {
-        saga::Error::NoReason { .. } => Problem::invalid_field("reason", detail),
-        saga::Error::NotFound { .. } => {
-            Problem::new(StatusCode::NOT_FOUND, "saga-not-found", detail)
+fn rejection(error: saga::Error) -> Rejection {
+    let (status, kind) = match error {
+        saga::Error::NoReason { .. } => {
+            return Problem::invalid_field("reason", refused(&error)).into();
         }
-        _ => Problem::new(StatusCode::CONFLICT, "saga-cannot", detail),
-    }
+        saga::Error::NotFound { .. } => (StatusCode::NOT_FOUND, "saga-not-found"),
+        saga::Error::Ended { .. } => (StatusCode::CONFLICT, "saga-ended"),
+        saga::Error::PastReturn { .. } => (StatusCode::CONFLICT, "saga-past-return"),
+        saga::Error::NotWaiting { .. } => (StatusCode::CONFLICT, "saga-not-waiting"),
+        error => return error.into(),
+    };
+    Problem::new(status, kind, refused(&error)).into()
+}
+
+fn refused(error: &saga::Error) -> String {
+    format!("Refused: {error}.")
 }

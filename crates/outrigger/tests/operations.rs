@@ -67,6 +67,14 @@ fn client(platform: &Platform, permissions: &[&str]) -> Client {
     Clients::new(platform.registry().clone(), Some(issuer)).client(SERVICE)
 }
 
+/// Which problem the service answered with.
+fn kind<T: std::fmt::Debug>(answer: discovery::Result<T>) -> String {
+    match answer {
+        Err(discovery::Error::Problem { problem, .. }) => problem.kind().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     let folder = tempfile::tempdir()?;
@@ -122,21 +130,27 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         .expect("the saga");
     assert_eq!(shown["state"], "parked");
     assert_eq!(shown["timeline"][1]["entry"], "called");
-    let blank = json!({ "step": 1, "reason": " \n" });
-    for what in ["skip", "cancel"] {
+    for (id, what, step, reason, expected) in [
+        ("2/7", "skip", 1, " \n", "invalid-request"),
+        ("2/7", "cancel", 1, "", "invalid-request"),
+        ("2/7", "skip", 7, "by hand", "saga-not-waiting"),
+        ("2/7", "cancel", 1, "no", "saga-past-return"),
+        ("3", "cancel", 1, "no", "saga-not-found"),
+    ] {
+        let body = json!({ "step": step, "reason": reason });
         let path = format!("/sagas/{{id}}/{what}");
-        let refused = operator.post::<_, Value>(&path, &[&"2/7"], &blank).await;
-        let refused = refused.expect_err("nobody says why").to_string();
-        assert!(refused.contains("the reason is empty"), "{refused}");
+        let refused = operator.post::<_, Value>(&path, &[&id], &body).await;
+        assert_eq!(kind(refused), expected, "{what} {id} at {step}: {reason:?}");
     }
+    let none = operator.get::<Value>("/sagas?limit=0", &[]).await;
+    assert_eq!(kind(none), "invalid-request");
     let skip = json!({ "step": 1, "reason": "switched on by hand" });
     let skipped: Value = operator.post("/sagas/{id}/skip", &[&"2/7"], &skip).await?;
     assert_eq!(skipped["state"], "completed");
-    let cancelled = operator
-        .post::<_, Value>("/sagas/{id}/cancel", &[&"1"], &json!({ "reason": "no" }))
+    let retried = operator
+        .post::<_, Value>("/sagas/{id}/retry", &[&"2/7"], &Value::Null)
         .await;
-    let cancelled = cancelled.expect_err("too late").to_string();
-    assert!(cancelled.contains("409"), "{cancelled}");
+    assert_eq!(kind(retried), "saga-ended");
 
     let reason = json!({ "reason": "there is a party" });
     let cancelled: Value = operator

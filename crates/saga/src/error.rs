@@ -64,8 +64,10 @@ pub enum Error {
         #[source]
         source: env::BoxError,
     },
-    /// A saga that only goes forward cannot be undone. Have it go on instead: retry, or skip the step that hangs.
-    #[error("saga {id} is past its point of no return: it can only go forward")]
+    /// A saga that only goes forward cannot be undone.
+    #[error(
+        "saga {id} is past its point of no return and can only go forward: retry it, or skip the step that hangs"
+    )]
     PastReturn {
         /// Its id.
         id: String,

@@ -24,7 +24,8 @@ pub enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 5] = [
+    /// All that there are.
+    pub const ALL: [Self; 5] = [
         Self::Running,
         Self::Compensating,
         Self::Completed,
