@@ -485,6 +485,11 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
     );
     let shown = String::from_utf8(shop(folder, &["sagas", "show", "1"]).stdout)?;
     assert!(shown.contains("cannot be read: {"), "{shown}");
+    let input = shown.lines().find(|line| line.starts_with("  input: {"));
+    assert!(
+        input.is_some_and(|input| input.contains("ada@example.com")),
+        "{shown}"
+    );
     rewrite(&db, "1", &line).await?;
     assert_eq!(json(folder, &["sagas", "retry", "1"])?["state"], "running");
 
@@ -501,6 +506,7 @@ async fn sagas_are_listed_shown_retried_skipped_and_cancelled() -> Done {
     let said = complaint(folder, &skip("0"));
     assert!(said.contains("does not wait for step 0"), "{said}");
     let shown = json(folder, &["sagas", "show", "2"])?;
+    assert_eq!(shown["input"]["customer"]["email"], "ada@example.com");
     let entries: Vec<&Value> = (0..3)
         .map(|line| &shown["timeline"][line]["entry"])
         .collect();

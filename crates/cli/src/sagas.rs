@@ -41,7 +41,7 @@ enum Act {
         #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Show a saga and what happened to it
+    /// Show a saga, what it was started with, and what happened to it
     #[command(after_help = "Example:\n  shop sagas show ID")]
     Show {
         /// The id of the saga
@@ -200,15 +200,20 @@ async fn show(operator: &Operator, id: &str, output: Output) -> Result<(), Error
     let (service, sagas) = find(operator, id).await?;
     let status = sagas.status(id).await.map_err(unread)?;
     let status = status.ok_or_else(|| Error::NoSaga(id.to_owned()))?;
+    let input = sagas.input(id).await.map_err(unread)?;
     let timeline = sagas.timeline(id).await.map_err(unread)?;
     match output {
         Output::Json => {
             let mut shown = with_service(service, &status);
+            shown["input"] = json!(input);
             shown["timeline"] = json!(timeline);
             say(shown);
         }
         Output::Human => {
             say(line(service, &status));
+            if let Some(input) = input {
+                say(format!("  input: {input}"));
+            }
             for event in timeline {
                 say(format!("  {:.3}  {}", event.time, event.entry));
             }

@@ -6,7 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /sagas?state=…&limit=…` | those of a state, `parked` if none is named, at most 1000 |
-//! | `GET /sagas/{id}` | one, and what happened to it |
+//! | `GET /sagas/{id}` | one, what it was started with, and what happened to it |
 //! | `POST /sagas/{id}/retry` | has a parked saga try again |
 //! | `POST /sagas/{id}/skip` with `{"step": 5, "reason": "…", "reply": …}` | counts a step as done |
 //! | `POST /sagas/{id}/cancel` with `{"reason": "…"}` | ends it and undoes what it did |
@@ -90,6 +90,7 @@ async fn list(
 struct Shown {
     #[serde(flatten)]
     status: Status,
+    input: Option<Value>,
     timeline: Vec<Event>,
 }
 
@@ -98,8 +99,13 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Rejection> {
     let status = status(&ctx, &id).await?;
+    let input = ctx.sagas().input(&id).await?;
     let timeline = ctx.sagas().timeline(&id).await?;
-    Ok(Json(Shown { status, timeline }))
+    Ok(Json(Shown {
+        status,
+        input,
+        timeline,
+    }))
 }
 
 async fn retry(

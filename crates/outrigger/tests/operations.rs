@@ -129,6 +129,8 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         .await?
         .expect("the saga");
     assert_eq!(shown["state"], "parked");
+    assert_eq!(shown["input"], json!({ "lamp": "2/7" }));
+    assert_eq!(list["sagas"][0].get("input"), None);
     assert_eq!(shown["timeline"][1]["entry"], "called");
     for (id, what, step, reason, expected) in [
         ("2/7", "skip", 1, " \n", "invalid-request"),

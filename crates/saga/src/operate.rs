@@ -25,6 +25,14 @@ impl Sagas {
         store::status(self.db(), id).await
     }
 
+    /// What a saga was started with; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn input(&self, id: &str) -> Result<Option<Value>> {
+        store::input(self.db(), id).await
+    }
+
     /// The first `limit` sagas of a state, those first that nothing has happened to for the longest time.
     ///
     /// # Errors

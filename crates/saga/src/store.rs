@@ -307,6 +307,14 @@ pub(crate) async fn status(db: &Database, id: &str) -> Result<Option<Status>> {
     row.as_ref().map(read).transpose()
 }
 
+/// What a saga was started with, for people: as text where it is no JSON.
+pub(crate) async fn input(db: &Database, id: &str) -> Result<Option<serde_json::Value>> {
+    let find = "SELECT input FROM outrigger_sagas WHERE id = $1";
+    let row = db.query_one(find, params![id]).await?;
+    let text: Option<String> = row.map(|row| row.get("input")).transpose()?;
+    Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| text.into())))
+}
+
 /// So many sagas are asked after by one statement.
 const ASKED: usize = 64;
 
