@@ -1,6 +1,6 @@
 //! `sagas`: looking at the sagas of a system, and stepping in, while it runs or after it stopped.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, slice};
 
 use clap::{Args, Subcommand, value_parser};
 use outrigger::{
@@ -157,12 +157,10 @@ async fn list(
     limit: u32,
     output: Output,
 ) -> Result<(), Error> {
-    let states = state.map_or(vec![State::Parked, State::Compensating], |state| {
-        vec![state]
-    });
+    let states = state.as_ref().map_or(&State::TROUBLED[..], slice::from_ref);
     let mut found = Vec::new();
     for (service, sagas) in operator.services() {
-        for state in &states {
+        for state in states {
             let sagas = sagas.list(*state, limit).await.map_err(unread)?;
             found.extend(sagas.into_iter().map(|status| (service, status)));
         }
@@ -175,7 +173,7 @@ async fn list(
                 .collect();
             say(json!({ "sagas": sagas }));
         }
-        Output::Human if found.is_empty() => say(none(&states)),
+        Output::Human if found.is_empty() => say(none(states)),
         Output::Human => found.iter().for_each(|(service, status)| {
             say(line(service, status));
         }),

@@ -5,7 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /sagas?state=…&limit=…` | those of a state, `parked` if none is named, at most 1000 |
+//! | `GET /sagas?state=…&limit=…` | those of a state; if none is named, what is `parked`, then what is `compensating`; at most 1000 of each |
 //! | `GET /sagas/{id}` | one, what it was started with, and what happened to it |
 //! | `POST /sagas/{id}/retry` | has a parked saga try again |
 //! | `POST /sagas/{id}/skip` with `{"step": 5, "reason": "…", "reply": …}` | counts a step as done |
@@ -21,7 +21,7 @@
 //! | `saga-past-return` | 409 | it is to be cancelled and can only go forward: retry it, or skip the step that hangs |
 //! | `saga-not-waiting` | 409 | it does not wait for the step that is to be skipped |
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, slice};
 
 use axum::{
     Router,
@@ -40,9 +40,9 @@ use crate::{
     extract::{Json, Path, Query},
 };
 
-/// How many are in an answer to a request that does not say.
+/// How many of a state are in an answer to a request that does not say.
 const PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
-/// The most sagas in one answer.
+/// The most sagas of a state in one answer.
 const LIST_LIMIT: u32 = 1000;
 
 pub(crate) fn routes(context: Context, verifier: Verifier) -> Router {
@@ -58,14 +58,9 @@ pub(crate) fn routes(context: Context, verifier: Verifier) -> Router {
 
 #[derive(Deserialize)]
 struct Which {
-    #[serde(default = "parked")]
-    state: saga::State,
+    state: Option<saga::State>,
     #[serde(default = "some")]
     limit: NonZeroU32,
-}
-
-fn parked() -> saga::State {
-    saga::State::Parked
 }
 
 fn some() -> NonZeroU32 {
@@ -82,7 +77,14 @@ async fn list(
     Query(which): Query<Which>,
 ) -> Result<Json<Page>, Rejection> {
     let limit = which.limit.get().min(LIST_LIMIT);
-    let sagas = ctx.sagas().list(which.state, limit).await?;
+    let states = which
+        .state
+        .as_ref()
+        .map_or(&saga::State::TROUBLED[..], slice::from_ref);
+    let mut sagas = Vec::new();
+    for state in states {
+        sagas.extend(ctx.sagas().list(*state, limit).await?);
+    }
     Ok(Json(Page { sagas }))
 }
 

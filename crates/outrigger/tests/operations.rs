@@ -45,6 +45,22 @@ async fn night(saga: Saga, _: Night) -> Result<(), Failure> {
     Ok(())
 }
 
+/// To somebody who is never there.
+#[derive(Serialize, Deserialize, JsonSchema, Command)]
+#[command("bell-service", "ring")]
+struct Ring;
+
+#[derive(Serialize, Deserialize)]
+struct Visit;
+
+impl Input for Visit {
+    const SAGA: &'static str = "visit";
+}
+
+async fn visit(saga: Saga, _: Visit) -> Result<(), Failure> {
+    saga.call(Ring).undo(Ring).await
+}
+
 async fn switch_on(_: Context, _: &mut Transaction, _: SwitchOn) -> Result<(), command::Error> {
     Err(Failure::new("no-power", "There is no power.").into())
 }
@@ -55,6 +71,7 @@ fn system() -> System {
             .boundary(Boundary::of("lamps"))
             .saga(evening)
             .saga(night)
+            .saga(visit)
             .command::<SwitchOn, _>(switch_on),
     )
 }
@@ -93,6 +110,7 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
         ctx.sagas().start(&mut tx, id, Evening { lamp }).await?;
     }
     ctx.sagas().start(&mut tx, "night", Night).await?;
+    ctx.sagas().start(&mut tx, "visit", Visit).await?;
     tx.commit().await?;
     for id in ["1", "2/7"] {
         let limit = std::time::Duration::from_secs(20);
@@ -109,8 +127,14 @@ async fn a_parked_saga_is_found_shown_and_helped() -> Done {
     assert!(refused.contains("403"), "{refused}");
 
     let operator = client(&platform, &[identity::OPERATE]);
+    let reason = json!({ "reason": "nobody is at home" });
+    let _: Value = operator
+        .post("/sagas/{id}/cancel", &[&"visit"], &reason)
+        .await?;
     let list: Value = operator.get("/sagas", &[]).await?.expect("a list");
-    assert_eq!(list["sagas"].as_array().map(Vec::len), Some(2));
+    let sagas = list["sagas"].as_array().expect("a list").iter();
+    let states: Vec<&Value> = sagas.map(|saga| &saga["state"]).collect();
+    assert_eq!(states, ["parked", "parked", "compensating"]);
     let figures = GatewayClient::new(running.address())
         .get("/metrics")
         .await?;

@@ -33,6 +33,9 @@ impl State {
         Self::Parked,
     ];
 
+    /// What operators are shown first: sagas that cannot go on, and sagas that take back what they did.
+    pub const TROUBLED: [Self; 2] = [Self::Parked, Self::Compensating];
+
     /// Its name: `running`.
     pub fn as_str(self) -> &'static str {
         match self {
