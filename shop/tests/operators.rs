@@ -347,6 +347,29 @@ async fn what_only_looks_changes_nothing() -> Done {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_without_the_database_of_a_service_says_which_and_fails() -> Done {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    open(folder).await?.stop().await;
+    assert_eq!(json(folder, &["audit"])?["missing"], json!([]));
+    std::fs::remove_file(folder.join("payment-service.sqlite"))?;
+    let audit = shop(folder, &["audit"]);
+    let said = String::from_utf8(audit.stdout)?;
+    assert!(
+        said.starts_with("no database: payment-service has none at sqlite:")
+            && !audit.status.success(),
+        "{said}"
+    );
+    let audit = shop(folder, &["audit", "--output", "json"]);
+    let said: Value = serde_json::from_slice(&audit.stdout)?;
+    assert_eq!(
+        (&said["missing"], &said["violations"], audit.status.code()),
+        (&json!(["payment-service"]), &json!([]), Some(1))
+    );
+    Ok(())
+}
+
 /// The databases, byte by byte.
 fn contents(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, BoxError> {
     let mut found = Vec::new();

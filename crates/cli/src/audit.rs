@@ -12,6 +12,8 @@ use serde_json::json;
 use crate::{Error, Global, Output, note, say, settings::Data, signals, time};
 
 /// Check the system's invariants in its data
+///
+/// A service whose database is not there is named, and the audit has failed: nothing can be said of the whole without it.
 #[derive(Args)]
 #[command(after_help = "Examples:
   shop audit --data .outrigger --output json
@@ -73,6 +75,7 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
         }
         .into());
     }
+    let missing = view.missing();
     let unrest = view.unrest().await.map_err(Error::Look)?;
     let mut violations = Vec::new();
     let mut checked = 0;
@@ -87,9 +90,21 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
     }
     match output {
         Output::Json => {
-            say(json!({ "checked": checked, "violations": violations, "unrest": unrest }));
+            say(json!({
+                "checked": checked,
+                "violations": violations,
+                "unrest": unrest,
+                "missing": missing,
+            }));
         }
         Output::Human => {
+            for service in &missing {
+                let place = settings.database_of(service);
+                say(format!(
+                    "no database: {service} has none at {}; start it, or say where it ran with --data",
+                    place.reveal()
+                ));
+            }
             unrest
                 .iter()
                 .for_each(|what| say(format!("not at rest: {what}")));
@@ -102,7 +117,7 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
             ));
         }
     }
-    Ok(if violations.is_empty() {
+    Ok(if violations.is_empty() && missing.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -101,6 +101,14 @@ impl Inspection {
         self.databases.is_empty()
     }
 
+    /// The services that have no database. Each makes one when it starts, so it has never run, or its database is elsewhere
+    /// or lost: whatever is asked of it, nothing is found.
+    pub fn missing(&self) -> Vec<&str> {
+        let services = self.projections.keys().map(String::as_str);
+        let is_missing = |name: &&str| !self.databases.contains_key(*name);
+        services.filter(is_missing).collect()
+    }
+
     /// Whether a database could not be looked into.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
