@@ -17,6 +17,11 @@ mod store;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// The shop's too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Error> = std::result::Result<T, E>;
