@@ -228,6 +228,10 @@ impl Simulation {
     /// # Errors
     /// [`Error`]: the simulation could not be run. What it found wrong is in the report.
     pub fn run(&self) -> Result<Report, Error> {
+        let broken = self.system.violations();
+        if !broken.is_empty() {
+            return Err(outrigger::Error::Invalid(broken).into());
+        }
         let (script, missing) = match self.script {
             Script::Workload => (self.system.users(), "workload"),
             Script::Rush => (self.system.many_users(), "rush"),
@@ -341,13 +345,21 @@ impl Simulation {
 
 /// What was found wrong ends a run too: all that follows may only follow from it.
 fn is_over(run: &Run) -> bool {
-    let limit = match run.users.get() {
-        Users::Waiting => START_LIMIT,
-        Users::Busy => USERS_LIMIT,
-        Users::Done => Duration::MAX, // the hub sees to that
-    };
-    if run.elapsed() > limit {
-        run.violated("the users come to an end", format!("not within {limit:?}"));
+    match run.users.get() {
+        Users::Waiting if run.elapsed() > START_LIMIT => {
+            let failed = run.failed_starts();
+            run.violated(
+                "the system starts",
+                format!("not within {START_LIMIT:?}{failed}"),
+            );
+        }
+        Users::Busy if run.elapsed() > USERS_LIMIT => {
+            run.violated(
+                "the users come to an end",
+                format!("not within {USERS_LIMIT:?}"),
+            );
+        }
+        _ => {} // whether it comes to rest, the hub sees
     }
     run.at_rest.get() || !run.violations.borrow().is_empty()
 }

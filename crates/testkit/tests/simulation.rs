@@ -160,3 +160,12 @@ fn a_failing_seed_is_reported_with_what_its_process_said() {
     );
     assert!(summary.to_string().contains("seed 7: "), "{summary}");
 }
+
+#[test]
+fn a_system_that_cannot_start_is_no_run_and_says_why() {
+    let nameless = outrigger::System::new("small").workload(|_| async {});
+    let twice = || outrigger::Service::new("counter-service");
+    let error = Simulation::of(nameless.service(twice()).service(twice())).run();
+    let error = error.expect_err("it breaks a rule").to_string();
+    assert!(error.contains("counter-service"), "{error}");
+}

@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) is_calm: Cell<bool>,
     pub(super) gateway: Cell<Option<SocketAddr>>,
     started: RefCell<BTreeSet<String>>,
+    /// Why machines could not start when they last tried.
+    failed: RefCell<BTreeMap<String, String>>,
     pub(super) users: Cell<Users>,
     pub(super) at_rest: Cell<bool>,
     /// Where the business is in the end.
@@ -91,6 +93,7 @@ impl Run {
             is_calm: Cell::new(false),
             gateway: Cell::new(None),
             started: RefCell::default(),
+            failed: RefCell::default(),
             users: Cell::new(Users::Waiting),
             at_rest: Cell::new(false),
             state: RefCell::default(),
@@ -189,6 +192,22 @@ impl Run {
             Arc::new(shared.registry.clone()),
             shared.keyring.clone(),
         ))
+    }
+
+    /// A machine could not start, and will try again.
+    pub(super) fn failed(&self, machine: &str, error: &outrigger::Error) {
+        let error = env::chain(error);
+        tracing::warn!(machine, error, "cannot start yet");
+        self.failed.borrow_mut().insert(machine.to_owned(), error);
+    }
+
+    /// Why those machines could not start that have tried, in words that follow others.
+    pub(super) fn failed_starts(&self) -> String {
+        let failed = self.failed.borrow();
+        let words = failed
+            .iter()
+            .map(|(machine, error)| format!("; {machine}: {error}"));
+        words.collect()
     }
 
     pub(super) fn started(&self, service: &str) {

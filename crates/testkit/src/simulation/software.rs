@@ -29,8 +29,7 @@ pub(super) async fn service(run: Rc<Run>, name: Rc<str>) -> Ended {
         match run.system.start_service(&name, &platform, LISTEN).await {
             Ok(running) => break running,
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(service = &*name, error, "cannot start yet");
+                run.failed(&name, &error);
                 env::sleep(START_AGAIN).await;
             }
         }
@@ -48,8 +47,7 @@ pub(super) async fn gateway(run: Rc<Run>) -> Ended {
         match run.system.start_gateway(&platform, LISTEN).await {
             Ok(running) => break running,
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the gateway cannot start yet");
+                run.failed(GATEWAY, &error);
                 env::sleep(START_AGAIN).await;
             }
         }
