@@ -235,10 +235,7 @@ impl Simulation {
         let (script, missing) = match self.script {
             Script::Workload => (self.system.users(), "workload"),
             Script::Rush => (self.system.many_users(), "rush"),
-            Script::Scenario => (
-                self.system.script().or_else(|| self.system.users()),
-                "scenario",
-            ),
+            Script::Scenario => (self.system.script(), "scenario"),
         };
         let script = script.ok_or_else(|| Error::NoWorkload {
             system: self.system.name().to_owned(),

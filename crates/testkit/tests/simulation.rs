@@ -169,3 +169,15 @@ fn a_system_that_cannot_start_is_no_run_and_says_why() {
     let error = error.expect_err("it breaks a rule").to_string();
     assert!(error.contains("counter-service"), "{error}");
 }
+
+#[test]
+fn what_a_description_lacks_is_named() {
+    let system = || outrigger::System::new("small").workload(|_| async {});
+    let point = "1:before".parse().expect("a point");
+    let story = Simulation::of(system()).crash_at(point).run();
+    let rush = Simulation::of(system()).rush().run();
+    for (run, missing) in [(story, ".scenario(..)"), (rush, ".rush(..)")] {
+        let error = run.expect_err("nobody does anything").to_string();
+        assert!(error.contains(missing), "{error}");
+    }
+}
