@@ -44,14 +44,18 @@ pub async fn refunds_match(view: Inspection) -> Check {
     none(&view, contracts::payment::SERVICE, sql).await
 }
 
-/// An order was created once, in its stream and on the bus, and ended at most once.
+/// An order was created once, in its stream, in what the service has to say and on the bus (where that is the embedded one,
+/// which can be looked into), and ended at most once.
 pub async fn orders_begin_and_end_once(view: Inspection) -> Check {
     let stored = "SELECT stream FROM outrigger_events WHERE stream LIKE 'order/%' GROUP BY stream
                   HAVING sum(CASE type WHEN 'Created' THEN 1 ELSE 0 END) > 1
                       OR sum(CASE type WHEN 'Created' THEN 0 ELSE 1 END) > 1";
+    let said = "SELECT key FROM outrigger_outbox WHERE topic = 'order.created'
+                GROUP BY key HAVING count(*) > 1";
     let published = "SELECT key FROM log WHERE type = 'order.created'
                      GROUP BY key HAVING count(*) > 1";
     none(&view, contracts::order::SERVICE, stored).await?;
+    none(&view, contracts::order::SERVICE, said).await?;
     none(&view, BUS, published).await
 }
 
