@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
-/// The shop's too.
+/// That of the shop (docs/decisions/0041-the-allocator-is-the-binarys.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

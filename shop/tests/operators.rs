@@ -582,6 +582,8 @@ async fn g10_a_token_of_an_operator_opens_the_sagas_of_one_service_and_no_other_
         let bearer = format!("Bearer {}", made["token"].as_str().ok_or("a token")?);
         Ok::<_, BoxError>(GatewayClient::new(*address).with_header("authorization", &bearer))
     };
+    let unnamed = shop(folder, &["token", "ada", "--operate"]);
+    assert!(!unnamed.status.success(), "at the hub it would be another");
     let refused = bearing(&order, &[])?.get("/sagas").await?;
     assert_eq!(refused.status, 403, "{refused:?}");
     let refused = bearing(&user, &["--operate"])?.get("/sagas").await?;

@@ -58,6 +58,7 @@ fn what_would_not_be_run_is_refused() {
         ("--from 18446744073709551615", "18446744073709551615"),
         ("--crash-at 3:before --power-loss", "--power-loss"),
         ("--crash-at 3:amid", "7:amid:powerless"),
+        ("--seeds 3 --no-shrink", "--no-shrink"),
         ("--seed 7 --only 0,999", "no fault at place 999"),
         ("--seed 7 --html nowhere/run.html", "nowhere"),
     ] {

@@ -13,7 +13,8 @@ use crate::{Error, Global, Output, note, say, settings::Data, signals, time};
 
 /// Check the system's invariants in its data
 ///
-/// A service whose database is not there is named, and the audit has failed: nothing can be said of the whole without it.
+/// A service whose SQLite file is not there is named, and the audit has failed: nothing can be said of the whole without it.
+/// (A database on a server that cannot be reached is an error; with --every, what is not there counts as empty.)
 #[derive(Args)]
 #[command(after_help = "Examples:
   shop audit --data .outrigger --output json

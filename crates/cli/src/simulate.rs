@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    fs::OpenOptions,
     num::ParseIntError,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use clap::{ArgGroup, Args, ValueEnum, value_parser};
-use outrigger::System;
+use outrigger::{System, env::chain};
 use testkit::simulation::{self, CrashPoint, Death, Faults, Page, Report, Shrunk, Simulation};
 
 use crate::{Error, Global, Output, note, progress::Progress, say};
@@ -18,7 +17,7 @@ use crate::{Error, Global, Output, note, progress::Progress, say};
 /// What is run when no seed is given.
 const DEFAULT_SEED: u64 = 1;
 /// The most seeds that are run at once: more than anybody waits for.
-const MOST: u64 = u32::MAX as u64;
+const MOST: u64 = 1_000_000;
 /// How many lines of a timeline are shown of a seed that failed.
 const LAST: usize = 40;
 
@@ -50,7 +49,7 @@ pub(crate) struct Simulate {
     html: Option<PathBuf>,
 
     /// Do not look for the fewest faults that still break a seed
-    #[arg(long)]
+    #[arg(long, requires = "seed", conflicts_with_all = ["seeds", "only", "crash_points", "crash_at"])]
     no_shrink: bool,
 
     /// Run this many seeds, each in a process of its own
@@ -154,7 +153,7 @@ impl Simulate {
             simulation = simulation.timeline();
         }
         if let Some(file) = &self.html {
-            try_to_write(file)?; // before the run, which may take long
+            look_for_folder_of(file)?; // before the run, which may take long
         }
         let mut report = simulation.run()?;
         if let Some(crash) = self.crash_at.filter(|_| !self.no_compare) {
@@ -174,7 +173,13 @@ impl Simulate {
         let shrunk = if is_well || !is_whole || self.no_shrink {
             None
         } else {
-            self.shrink(&report)?
+            self.shrink(&report).unwrap_or_else(|error| {
+                note(format_args!(
+                    "the fewest faults were not found: {}",
+                    chain(&error)
+                ));
+                None
+            })
         };
         if matches!(output, Output::Json) {
             let mut report = serde_json::json!(report);
@@ -268,10 +273,12 @@ impl Simulate {
     }
 }
 
-/// Leaves what is there as it is.
-fn try_to_write(file: &Path) -> Result<(), Error> {
-    let opened = OpenOptions::new().create(true).append(true).open(file);
-    opened.map(drop).map_err(|source| unwritten(file, source))
+fn look_for_folder_of(file: &Path) -> Result<(), Error> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let found = folder.map_or(Ok(()), |folder| folder.metadata().map(drop));
+    found.map_err(|source| unwritten(file, source))
 }
 
 fn write(file: &Path, text: String) -> Result<(), Error> {

@@ -33,8 +33,9 @@ pub(crate) struct Token {
     #[arg(long = "for", value_name = "SERVICE", default_value = HUB)]
     audience: String,
 
-    /// With the permission `operate` as well: whoever has it may look at the service's sagas and dead letters, and change them
-    #[arg(long)]
+    /// With the permission `operate` as well: whoever has it may look at the service's sagas and dead letters, and change
+    /// them; at the hub, act for every service
+    #[arg(long, requires = "audience")]
     operate: bool,
 
     /// How long it is good for, up to 720h

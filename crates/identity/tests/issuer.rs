@@ -3,7 +3,7 @@
 mod forge;
 
 use forge::{Clock, order_service};
-use outrigger_identity::{Error, Keyring, TOKEN_LIFETIME, Verifier};
+use outrigger_identity::{Error, Issuer, Keyring, LEEWAY, TOKEN_LIFETIME, Verifier};
 
 #[test]
 fn a_token_is_kept_until_it_is_nearly_spent() {
@@ -36,6 +36,29 @@ fn a_token_that_was_signed_while_the_clock_was_ahead_is_not_kept_when_it_is_set_
     assert!(matches!(verifier.verify(&ahead), Err(Error::NotYetValid)));
     let token = issuer.token("user-service").unwrap();
     assert_eq!(verifier.verify(&token).unwrap().service, "order-service");
+}
+
+#[test]
+fn a_token_lives_as_long_as_its_issuer_says_but_never_longer_than_a_retired_key() {
+    let (clock, _entered) = Clock::enter();
+    let keyring = Keyring::generate();
+    let verifier = Verifier::new(&keyring, "user-service");
+    let hour = std::time::Duration::from_secs(60 * 60);
+    let minute = std::time::Duration::from_secs(60);
+    for (said, lives) in [(minute, minute), (hour, TOKEN_LIFETIME)] {
+        let grants = [("user-service".to_owned(), vec!["call".to_owned()])];
+        let issuer = Issuer::with_lifetime(keyring.clone(), "order-service", grants.into(), said);
+        let token = issuer.token("user-service").unwrap();
+        clock.advance(lives + LEEWAY - std::time::Duration::from_secs(1));
+        assert!(verifier.verify(&token).is_ok());
+        clock.advance(std::time::Duration::from_secs(1));
+        assert!(matches!(verifier.verify(&token), Err(Error::Expired)));
+        assert!(
+            verifier
+                .verify(&issuer.token("user-service").unwrap())
+                .is_ok()
+        );
+    }
 }
 
 #[test]
@@ -73,7 +96,7 @@ fn a_lasting_token_is_good_for_as_long_as_was_said_and_for_what_was_granted() {
 
     clock.advance(day);
     assert_eq!(verifier.verify(&token).unwrap().service, "order-service");
-    clock.advance(outrigger_identity::LEEWAY);
+    clock.advance(LEEWAY);
     assert!(matches!(verifier.verify(&token), Err(Error::Expired)));
     let other = issuer.lasting_token("payment-service", day);
     assert!(matches!(other, Err(Error::NotGranted { .. })));

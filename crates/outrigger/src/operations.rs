@@ -59,11 +59,11 @@ pub(crate) fn routes(context: Context, verifier: Verifier) -> Router {
 #[derive(Deserialize)]
 struct Which {
     state: Option<saga::State>,
-    #[serde(default = "some")]
+    #[serde(default = "page")]
     limit: NonZeroU32,
 }
 
-fn some() -> NonZeroU32 {
+fn page() -> NonZeroU32 {
     PAGE
 }
 

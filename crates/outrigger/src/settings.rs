@@ -315,9 +315,12 @@ pub struct Security {
     /// How often a running process reads that file again, so that it hears of keys that another has made. Default `30s`.
     #[serde(with = "env::config::time")]
     pub refresh: Duration,
-    /// How long a token is good for that a service signs for its calls: at most 5 minutes, for a key that is rotated out is
-    /// trusted no longer. Default `5m`.
-    #[serde(with = "env::config::time")]
+    /// How long a token is good for that a service signs for its calls of another: from a second to 5 minutes, for a key that
+    /// is rotated out is trusted no longer. Those for the hub always have 5 minutes. Default `5m`.
+    #[serde(
+        serialize_with = "friendly::serialize",
+        deserialize_with = "token_lifetime"
+    )]
     pub token_lifetime: Duration,
 }
 
@@ -328,6 +331,15 @@ impl Default for Security {
             refresh: Duration::from_secs(30),
             token_lifetime: identity::TOKEN_LIFETIME,
         }
+    }
+}
+
+fn token_lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let lifetime = friendly::deserialize(deserializer)?;
+    if (Duration::from_secs(1)..=identity::TOKEN_LIFETIME).contains(&lifetime) {
+        Ok(lifetime)
+    } else {
+        Err(D::Error::custom("it is from 1s to 5m"))
     }
 }
 

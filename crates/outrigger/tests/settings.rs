@@ -29,6 +29,23 @@ fn how_long_answers_are_kept_is_at_least_a_minute_and_at_most_a_year() {
 }
 
 #[test]
+fn a_token_lives_for_a_second_at_least_and_five_minutes_at_most() {
+    let minutes = Settings::default().security.token_lifetime;
+    assert_eq!(minutes.as_secs(), 5 * 60);
+    for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 5 * 60)] {
+        let settings = load(&format!("[security]\ntoken_lifetime = \"{text}\"")).expect(text);
+        assert_eq!(settings.security.token_lifetime.as_secs(), seconds);
+    }
+    for text in ["0s", "500ms", "301s"] {
+        let error = load(&format!("[security]\ntoken_lifetime = \"{text}\"")).expect_err(text);
+        assert_eq!(
+            error,
+            "outrigger.toml sets `security.token_lifetime` wrongly: it is from 1s to 5m"
+        );
+    }
+}
+
+#[test]
 fn a_key_that_does_not_exist_is_named_with_the_nearest_that_does() {
     for (text, wrong, right) in [
         (

@@ -304,6 +304,10 @@ impl Simulation {
             }
             weather.pass(stage, &run);
         }
+        for disk in run.disks.values() {
+            run.seen.reach_often("disk full", disk.refused_writes());
+            run.seen.reach_often("sync failed", disk.failed_syncs());
+        }
         Ok(Report {
             seed: self.seed,
             trace_hash: stage.trace_hash(),

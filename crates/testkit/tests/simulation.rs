@@ -130,6 +130,8 @@ fn a_kill_between_writing_and_publishing_is_found_where_it_hurts() {
     compare_by(&mut again, point, broken).expect("there is one without");
     let violation = again.violations.first().expect("the same");
     assert!(first.reason.contains(&violation.found), "{violation}");
+    compare_by(&mut again, "9999:before".parse().expect("a point"), broken).expect("it is broken");
+    assert_eq!(again.violations.len(), 1, "{again}");
 }
 
 #[test]

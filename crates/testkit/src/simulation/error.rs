@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The system has no state by which a run with a crash could be compared to one without.
     #[error(
-        "nothing says where the business is in the end, which is what a crash must not change; add `.state(..)` to the description of the system"
+        "nothing says where the business is in the end, which is what a crash must not change; add `.state(..)` to the description of the system (or run one crash with --no-compare)"
     )]
     NoState,
     /// The run ended before it came to the crash point.

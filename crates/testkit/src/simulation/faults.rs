@@ -29,7 +29,8 @@ pub enum Hazard {
     ClockSkew,
     /// A wall clock jumps by up to a minute, and later back.
     ClockJump,
-    /// A service takes the key of every token for expired.
+    /// The wall clock of a service is so far ahead that every token has expired for it, and those that it signs are from the
+    /// future for others.
     ExpiredTokens,
     /// The registry is away.
     RegistryDown,

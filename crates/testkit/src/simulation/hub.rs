@@ -20,6 +20,8 @@ use super::{
 };
 use crate::Recorder;
 
+/// How long a token is good for: a run should see some renewed, and a clock jump past one.
+pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(20);
 /// How often what must hold at every instant is checked, if anything was committed in between.
 const CHECKED_EVERY: Duration = Duration::from_millis(100);
 /// After so many looks all that was opened for them is closed, for the sake of those who need a file alone.
@@ -76,7 +78,7 @@ fn settings(run: &Run) -> Settings {
     }
     settings.discovery.heartbeat = Duration::from_secs(1);
     settings.discovery.ttl = Duration::from_secs(3);
-    settings.security.token_lifetime = Duration::from_secs(20);
+    settings.security.token_lifetime = TOKEN_LIFETIME;
     settings
 }
 

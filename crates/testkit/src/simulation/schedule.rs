@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use identity::LEEWAY;
 use outrigger::{Service, System};
 use rand::{
     Rng, RngExt,
@@ -13,6 +14,8 @@ use super::{
     BUS, GATEWAY, USERS,
     fault::{Fault, Kind},
     faults::{Faults, Hazard},
+    hub::TOKEN_LIFETIME,
+    weather::SKEW_MS,
 };
 
 /// The faults of a run, by the time at which they begin. It is a value: it can be written down, thinned out and played
@@ -32,8 +35,8 @@ const LENGTH_MS: std::ops::Range<u64> = 20..3_000;
 const LONG_ONE_IN: u32 = 10;
 /// How many times as long as the storm the longest lasts.
 const LONGEST: u64 = 10;
-/// How far a clock is ahead by which every token has expired: past the life of one here, and what verifiers let pass.
-const PAST_TOKENS_MS: std::ops::Range<i64> = 52_000..60_000;
+/// From how far ahead on a clock finds every token expired: past the life of one here, and what verifiers let pass.
+const PAST_TOKENS_MS: i64 = 1_000 * (TOKEN_LIFETIME.as_secs() + LEEWAY.as_secs() + 2).cast_signed();
 /// A machine that is said to die between two of its steps dies at the latest after this, if it takes none.
 pub(super) const LAST_STEP: Duration = Duration::from_millis(200);
 
@@ -171,11 +174,11 @@ impl<R: Rng> Draw<R> {
                 machine: self.server(),
                 by_ms: self.chance.random_range(50..500),
             },
-            Hazard::ClockSkew => self.clock(2_000),
+            Hazard::ClockSkew => self.clock(SKEW_MS),
             Hazard::ClockJump => self.clock(60_000),
             Hazard::ExpiredTokens => Kind::Clock {
                 machine: self.service()?,
-                ahead_ms: self.chance.random_range(PAST_TOKENS_MS),
+                ahead_ms: PAST_TOKENS_MS + self.chance.random_range(0..8_000),
             },
             Hazard::RegistryDown => Kind::RegistryDown,
             Hazard::BusDown => Kind::BusDown,

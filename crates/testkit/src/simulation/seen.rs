@@ -21,6 +21,7 @@ const PATHS: [(&str, &str); 7] = [
         "\"the bus gives events out of order\"",
         "delivered out of order",
     ),
+    // Whoever asked it says so, as a part of what went wrong.
     ("the registry does not answer", "registry silent"),
 ];
 /// Says that a handler has committed.

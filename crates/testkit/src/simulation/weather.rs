@@ -18,6 +18,9 @@ use crate::disk::{self, Odds};
 /// The longest that a message is on its way on a good day: most arrive with the next step, some with the one after it.
 const LATENCY: Duration = Duration::from_millis(10);
 
+/// The farthest that the clocks of two machines are apart by themselves, in milliseconds.
+pub(super) const SKEW_MS: i64 = 2_000;
+
 /// How long a process is away that died at a crash point.
 const DOWN: Duration = Duration::from_millis(300);
 
@@ -181,7 +184,7 @@ fn begin(kind: &Kind, stage: &mut Stage, run: &Run) {
             after_steps,
         } => stage.lose_power_after(machine, *after_steps),
         Kind::BusCrash { loses_power } => run.kill_bus(*loses_power),
-        Kind::Clock { .. } => run.seen.reach("clock jumped"), // and blended
+        Kind::Clock { ahead_ms, .. } if *ahead_ms < -SKEW_MS => run.seen.reach("clock set back"), // and blended
         Kind::Partition { a, b } => stage.partition(a, b),
         Kind::OneWayPartition { from, to } => stage.partition_oneway(from, to),
         Kind::Hold { a, b } => stage.hold(a, b),
