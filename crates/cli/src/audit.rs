@@ -14,7 +14,7 @@ use crate::{Error, Global, Output, note, say, settings::Data, signals, time};
 /// Check the system's invariants in its data
 ///
 /// A service whose SQLite file is not there is named, and the audit has failed: nothing can be said of the whole without it.
-/// (A database on a server that cannot be reached is an error; with --every, what is not there counts as empty.)
+/// (With --every it is named at the beginning, and counts as empty. A database on a server that cannot be reached is an error.)
 #[derive(Args)]
 #[command(after_help = "Examples:
   shop audit --data .outrigger --output json
@@ -44,6 +44,11 @@ async fn watch(
     every: Duration,
     output: Output,
 ) -> Result<ExitCode, Error> {
+    if let Ok(view) = Inspection::of(system, settings).await {
+        for service in view.missing() {
+            note(without(settings, service));
+        }
+    }
     let count = system.invariants().len();
     note(format_args!(
         "watching over {count} invariant(s); Ctrl-C stops it"
@@ -99,13 +104,9 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
             }));
         }
         Output::Human => {
-            for service in &missing {
-                let place = settings.database_of(service);
-                say(format!(
-                    "no database: {service} has none at {}; start it, or say where it ran with --data",
-                    place.reveal()
-                ));
-            }
+            missing
+                .iter()
+                .for_each(|service| say(without(settings, service)));
             unrest
                 .iter()
                 .for_each(|what| say(format!("not at rest: {what}")));
@@ -123,4 +124,10 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn without(settings: &Settings, service: &str) -> String {
+    let place = settings.database_of(service);
+    let place = place.reveal();
+    format!("no database: {service} has none at {place}; start it, or say where it ran with --data")
 }

@@ -159,7 +159,7 @@ pub const NEVER: CrashPoint = CrashPoint {
 };
 
 /// Runs the crash points of these `effects`, as far as there are so many, by `command`, at most `jobs` at once. The
-/// process prints a [`Report`](super::Report) as JSON; that of [`NEVER`] is what the others are compared to.
+/// process prints a [`Report`] as JSON; that of [`NEVER`] is what the others are compared to.
 ///
 /// # Errors
 /// [`Error::Spawn`]; [`Error::Scenario`] when the run without a crash fails, [`Error::NoState`] when there is nothing in it
