@@ -96,10 +96,10 @@ async fn customer(client: GatewayClient, number: u64, load: Load) {
     .await;
     // One of them with the last order, after which nothing is put right; every other one sooner.
     let moving = load.orders - number * load.orders / load.customers;
-    for order in 1..=load.orders {
+    for nth in 1..=load.orders {
         think(load.thinking_ms_max).await;
         let ordering = orders(&client, &id);
-        if order == moving {
+        if nth == moving {
             join(ordering, moves(&client, &id)).await;
         } else {
             ordering.await;

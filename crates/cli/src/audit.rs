@@ -46,7 +46,7 @@ async fn watch(
 ) -> Result<ExitCode, Error> {
     if let Ok(view) = Inspection::of(system, settings).await {
         for service in view.missing() {
-            note(without(settings, service));
+            note(no_database(settings, service));
         }
     }
     let count = system.invariants().len();
@@ -106,7 +106,7 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
         Output::Human => {
             missing
                 .iter()
-                .for_each(|service| say(without(settings, service)));
+                .for_each(|service| say(no_database(settings, service)));
             unrest
                 .iter()
                 .for_each(|what| say(format!("not at rest: {what}")));
@@ -126,7 +126,7 @@ async fn look(system: &System, settings: &Settings, output: Output) -> Result<Ex
     })
 }
 
-fn without(settings: &Settings, service: &str) -> String {
+fn no_database(settings: &Settings, service: &str) -> String {
     let place = settings.database_of(service);
     let place = place.reveal();
     format!("no database: {service} has none at {place}; start it, or say where it ran with --data")

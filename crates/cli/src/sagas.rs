@@ -102,19 +102,13 @@ impl Sagas {
             Act::Retry { .. } | Act::Skip { .. } | Act::Cancel { .. } => Access::Change,
         };
         let operator = Operator::open(&system, &settings, access).await?;
-        let (id, acted) = match self.act {
-            Act::List { state, limit } => {
-                list(&operator, state, limit, global.output).await?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Act::Show { id } => {
-                show(&operator, &id, global.output).await?;
-                return Ok(ExitCode::SUCCESS);
-            }
+        match self.act {
+            Act::List { state, limit } => list(&operator, state, limit, global.output).await?,
+            Act::Show { id } => show(&operator, &id, global.output).await?,
             Act::Retry { id } => {
                 let (_, sagas) = find(&operator, &id).await?;
-                let acted = sagas.resume(&id).await;
-                (id, acted)
+                sagas.resume(&id).await.map_err(Error::Saga)?;
+                done(&operator, &id, global.output).await?;
             }
             Act::Skip {
                 id,
@@ -123,17 +117,16 @@ impl Sagas {
                 reply,
             } => {
                 let (_, sagas) = find(&operator, &id).await?;
-                let acted = sagas.skip(&id, step, &reason, reply).await;
-                (id, acted)
+                let skipped = sagas.skip(&id, step, &reason, reply).await;
+                skipped.map_err(Error::Saga)?;
+                done(&operator, &id, global.output).await?;
             }
             Act::Cancel { id, reason } => {
                 let (_, sagas) = find(&operator, &id).await?;
-                let acted = sagas.cancel(&id, &reason).await;
-                (id, acted)
+                sagas.cancel(&id, &reason).await.map_err(Error::Saga)?;
+                done(&operator, &id, global.output).await?;
             }
-        };
-        acted.map_err(Error::Saga)?;
-        done(&operator, &id, global.output).await?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -12,6 +12,7 @@ pub mod values;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -231,15 +232,20 @@ impl Default for Idempotency {
 }
 
 fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let keep = friendly::deserialize(deserializer)?;
-    let (shortest, longest) = (
-        Duration::from_secs(60),
-        Duration::from_secs(365 * 24 * 60 * 60),
-    );
-    if (shortest..=longest).contains(&keep) {
-        Ok(keep)
-    } else {
-        Err(D::Error::custom("it is from 1m to 8760h"))
+    let year = Duration::from_secs(365 * 24 * 60 * 60);
+    bounded(deserializer, Duration::from_secs(60)..=year, "1m to 8760h")
+}
+
+/// A time within `bounds`, which are named so that a wrong one says what is right.
+fn bounded<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    bounds: RangeInclusive<Duration>,
+    named: &str,
+) -> Result<Duration, D::Error> {
+    let time = friendly::deserialize(deserializer)?;
+    match bounds.contains(&time) {
+        true => Ok(time),
+        false => Err(D::Error::custom(format_args!("it is from {named}"))),
     }
 }
 
@@ -335,12 +341,8 @@ impl Default for Security {
 }
 
 fn token_lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let lifetime = friendly::deserialize(deserializer)?;
-    if (Duration::from_secs(1)..=identity::TOKEN_LIFETIME).contains(&lifetime) {
-        Ok(lifetime)
-    } else {
-        Err(D::Error::custom("it is from 1s to 5m"))
-    }
+    let bounds = Duration::from_secs(1)..=identity::TOKEN_LIFETIME;
+    bounded(deserializer, bounds, "1s to 5m")
 }
 
 /// Settings of logs.

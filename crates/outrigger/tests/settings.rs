@@ -1,6 +1,6 @@
 //! Settings that are wrong are refused by name, with the nearest right one.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use outrigger::{Error, Platform, Service, Settings, System, env::config::Loader};
 
@@ -11,38 +11,50 @@ fn load(text: &str) -> Result<Settings, String> {
         .map_err(|error| error.to_string())
 }
 
-#[test]
-fn how_long_answers_are_kept_is_at_least_a_minute_and_at_most_a_year() {
-    let day = Settings::default().idempotency.keep;
-    assert_eq!(day.as_secs(), 24 * 60 * 60);
-    for (text, seconds) in [("1m", 60), ("72h", 72 * 60 * 60), ("8760h", 8760 * 60 * 60)] {
-        let settings = load(&format!("[idempotency]\nkeep = \"{text}\"")).expect(text);
-        assert_eq!(settings.idempotency.keep.as_secs(), seconds);
+/// What `key` of `section` takes, in seconds, and what it refuses as not being `bounds`.
+fn is_bounded(
+    (section, key): (&str, &str),
+    of: impl Fn(&Settings) -> Duration,
+    taken: [(&str, u64); 3],
+    refused: [&str; 3],
+    bounds: &str,
+) {
+    let set = |text: &str| load(&format!("[{section}]\n{key} = \"{text}\""));
+    for (text, seconds) in taken {
+        assert_eq!(of(&set(text).expect(text)).as_secs(), seconds);
     }
-    for text in ["0s", "59s", "8761h"] {
-        let error = load(&format!("[idempotency]\nkeep = \"{text}\"")).expect_err(text);
+    for text in refused {
         assert_eq!(
-            error,
-            "outrigger.toml sets `idempotency.keep` wrongly: it is from 1m to 8760h"
+            set(text).expect_err(text),
+            format!("outrigger.toml sets `{section}.{key}` wrongly: it is from {bounds}")
         );
     }
 }
 
 #[test]
+fn how_long_answers_are_kept_is_at_least_a_minute_and_at_most_a_year() {
+    let keep = |settings: &Settings| settings.idempotency.keep;
+    assert_eq!(keep(&Settings::default()).as_secs(), 24 * 60 * 60);
+    is_bounded(
+        ("idempotency", "keep"),
+        keep,
+        [("1m", 60), ("72h", 72 * 60 * 60), ("8760h", 8760 * 60 * 60)],
+        ["0s", "59s", "8761h"],
+        "1m to 8760h",
+    );
+}
+
+#[test]
 fn a_token_lives_for_a_second_at_least_and_five_minutes_at_most() {
-    let minutes = Settings::default().security.token_lifetime;
-    assert_eq!(minutes.as_secs(), 5 * 60);
-    for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 5 * 60)] {
-        let settings = load(&format!("[security]\ntoken_lifetime = \"{text}\"")).expect(text);
-        assert_eq!(settings.security.token_lifetime.as_secs(), seconds);
-    }
-    for text in ["0s", "500ms", "301s"] {
-        let error = load(&format!("[security]\ntoken_lifetime = \"{text}\"")).expect_err(text);
-        assert_eq!(
-            error,
-            "outrigger.toml sets `security.token_lifetime` wrongly: it is from 1s to 5m"
-        );
-    }
+    let lifetime = |settings: &Settings| settings.security.token_lifetime;
+    assert_eq!(lifetime(&Settings::default()).as_secs(), 5 * 60);
+    is_bounded(
+        ("security", "token_lifetime"),
+        lifetime,
+        [("1s", 1), ("90s", 90), ("5m", 5 * 60)],
+        ["0s", "500ms", "301s"],
+        "1s to 5m",
+    );
 }
 
 #[test]

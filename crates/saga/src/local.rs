@@ -132,16 +132,14 @@ impl<'a> LocalCalls<'a> {
         let before = tx.savepoint().await?;
         let began = env::instant();
         let handling = handle(tx, record, &*handler, command);
-        let handled = AssertUnwindSafe(env::timeout(left, handling))
+        let error = match AssertUnwindSafe(env::timeout(left, handling))
             .catch_unwind()
-            .await;
-        let outcome = match handled {
-            Ok(Ok(Ok(_))) => Outcome::Handled,
-            _ => Outcome::Retried,
-        };
-        self.tell(tx.owner(), command, outcome, began.elapsed());
-        let error = match handled {
-            Ok(Ok(Ok(reply))) => return Ok(Some(reply.entry(seq))),
+            .await
+        {
+            Ok(Ok(Ok(reply))) => {
+                self.tell(tx.owner(), command, Outcome::Handled, began);
+                return Ok(Some(reply.entry(seq)));
+            }
             Ok(Ok(Err(error))) => error,
             Ok(Err(late)) => {
                 local.pause();
@@ -149,6 +147,7 @@ impl<'a> LocalCalls<'a> {
             }
             Err(_) => "the handler panicked".into(),
         };
+        self.tell(tx.owner(), command, Outcome::Retried, began);
         if tx.rollback_to(before).await.is_err() {
             return Err(Error::Local {
                 command: command.kind.clone(),
@@ -165,14 +164,14 @@ impl<'a> LocalCalls<'a> {
         Ok(None)
     }
 
-    fn tell(&self, group: &str, command: &CloudEvent, outcome: Outcome, duration: Duration) {
+    fn tell(&self, group: &str, command: &CloudEvent, outcome: Outcome, began: Instant) {
         if let Some(observer) = self.observer {
             observer(&Processed {
                 group,
                 kind: &command.kind,
                 attempt: 1,
                 outcome,
-                duration,
+                duration: began.elapsed(),
             });
         }
     }

@@ -134,11 +134,8 @@ pub fn compare_by(
     let text = serde_json::to_string(&report.state).unwrap_or_default();
     let state: State = serde_json::from_str(&text).unwrap_or_default();
     if let Err(found) = same_state(&state, &without.state) {
-        report.violations.push(Violation {
-            at_ms: u64::try_from(report.simulated.as_millis()).unwrap_or(u64::MAX),
-            rule: "it ends as without a crash".to_owned(),
-            found,
-        });
+        let violation = Violation::new(report.simulated, "it ends as without a crash", found);
+        report.violations.push(violation);
     }
     Ok(())
 }

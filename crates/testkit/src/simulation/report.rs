@@ -56,6 +56,16 @@ pub struct Violation {
     pub found: String,
 }
 
+impl Violation {
+    pub(super) fn new(at: Duration, rule: &str, found: String) -> Self {
+        Self {
+            at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            rule: rule.to_owned(),
+            found,
+        }
+    }
+}
+
 fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

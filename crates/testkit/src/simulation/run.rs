@@ -228,11 +228,9 @@ impl Run {
 
     /// Remembers that something is not as it must be.
     pub(super) fn violated(&self, rule: &str, found: impl Into<String>) {
-        let at_ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (rule, found) = (rule.to_owned(), found.into());
+        let found = found.into();
         tracing::error!(rule, found, "violated");
-        self.violations
-            .borrow_mut()
-            .push(Violation { at_ms, rule, found });
+        let violation = Violation::new(self.elapsed(), rule, found);
+        self.violations.borrow_mut().push(violation);
     }
 }

@@ -25,15 +25,8 @@ pub(super) async fn service(run: Rc<Run>, name: Rc<str>) -> Ended {
     let Some(platform) = run.platform(&name).await else {
         return Ok(());
     };
-    let _running = loop {
-        match run.system.start_service(&name, &platform, LISTEN).await {
-            Ok(running) => break running,
-            Err(error) => {
-                run.failed(&name, &error);
-                env::sleep(START_AGAIN).await;
-            }
-        }
-    };
+    let start = async || run.system.start_service(&name, &platform, LISTEN).await;
+    let _running = insist(&run, &name, start).await;
     run.started(&name);
     std::future::pending().await
 }
@@ -43,17 +36,25 @@ pub(super) async fn gateway(run: Rc<Run>) -> Ended {
     let Some(platform) = run.platform(GATEWAY).await else {
         return Ok(());
     };
-    let running = loop {
-        match run.system.start_gateway(&platform, LISTEN).await {
-            Ok(running) => break running,
-            Err(error) => {
-                run.failed(GATEWAY, &error);
-                env::sleep(START_AGAIN).await;
-            }
-        }
-    };
+    let start = async || run.system.start_gateway(&platform, LISTEN).await;
+    let running = insist(&run, GATEWAY, start).await;
     run.gateway.set(Some(running.address()));
     std::future::pending().await
+}
+
+/// Starts `machine`, again and again until it has started.
+async fn insist<T>(
+    run: &Run,
+    machine: &str,
+    start: impl AsyncFn() -> Result<T, outrigger::Error>,
+) -> T {
+    loop {
+        match start().await {
+            Ok(running) => return running,
+            Err(error) => run.failed(machine, &error),
+        }
+        env::sleep(START_AGAIN).await;
+    }
 }
 
 /// The users, until the last one is done.
